@@ -1,0 +1,40 @@
+# `make example` and `make test` set up what they need in .venv, once.
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST ?= pytest
+OPTIONS ?=
+
+BIN = $(abspath $(VENV))/bin
+SOURCES = pyproject.toml $(wildcard example_suite/*.c example_suite/*/*.h) \
+          example_suite/pyproject.toml example_suite/setup.py
+
+.PHONY: example test lint readme clean
+
+# The example suite, forked; fails unless every test told the truth.
+example: $(VENV)/ready
+	cd example_suite && $(BIN)/python truth.py
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest $(OPTIONS)
+
+lint: $(VENV)/ready-to-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Paste the outputs in README.md anew.
+readme: $(VENV)/ready
+	$(BIN)/python tests/test_example_suite.py
+
+$(VENV)/ready: $(SOURCES)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[test]' ./example_suite '$(PYTEST)'
+	touch $@
+
+$(VENV)/ready-to-lint: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) example_suite/build example_suite/*.egg-info
