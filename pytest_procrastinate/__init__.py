@@ -1,0 +1,24 @@
+"""pytest-procrastinate: each test in its own forked child.
+
+The package itself is the pytest plugin: what pytest calls is listed here.
+"""
+
+from pytest_procrastinate.plugin import (
+    pytest_addhooks,
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_load_initial_conftests,
+    pytest_report_header,
+    pytest_runtestloop,
+)
+
+__all__ = [
+    "pytest_addhooks",
+    "pytest_addoption",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_load_initial_conftests",
+    "pytest_report_header",
+    "pytest_runtestloop",
+]

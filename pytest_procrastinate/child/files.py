@@ -1,0 +1,132 @@
+"""What a child writes so that its parent can read it when the child is dead.
+
+Files without a name, and a page of shared memory: writing to it costs no system call and survives
+any death. The pytest process makes them, a child writes, the pytest process reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import struct
+import tempfile
+import time
+from collections.abc import Sequence
+
+PHASES = ("", "setup", "call", "teardown")
+PAGE_BYTES = 1 << 18
+_HEAD = struct.Struct("=BxxxIdd")  # phase, bytes of untold frames, when the test and the phase began
+_FRAMES_AT = 64
+
+
+class Page:
+    """The shared page of one child: the phase it is in, and the frames it has not sent yet."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._memory = mmap.mmap(descriptor, PAGE_BYTES)
+        self._phase = 0
+        self._untold = 0
+        self._began = self._phase_began = 0.0
+
+    def begin(self) -> None:
+        """Start over, in the child, as its turn comes."""
+        self._untold = self._phase = 0
+        self._began = self._phase_began = time.monotonic()
+        self._write()
+
+    def enter(self, phase: str) -> None:
+        """Note that a phase begins; an empty one: none is under way."""
+        self._phase = PHASES.index(phase)
+        self._phase_began = time.monotonic()
+        self._write()
+
+    def add(self, frames: bytes) -> bool:
+        """Keep frames that will be sent later; False where there is no room."""
+        start = _FRAMES_AT + self._untold
+        if start + len(frames) > PAGE_BYTES:
+            return False
+        self._memory[start : start + len(frames)] = frames
+        self._untold += len(frames)
+        self._write()
+        return True
+
+    def sent(self) -> None:
+        """Forget the kept frames: they are on their way."""
+        self._untold = 0
+        self._write()
+
+    def read(self) -> tuple[str, float, float, bytes]:
+        """Return, in the parent: phase, when the test and the phase began, frames never sent.
+
+        Seconds of :func:`time.monotonic`, 0 where nothing has begun. The child may have written
+        anything here: the frames need checking as any others.
+        """
+        phase, untold, began, phase_began = _HEAD.unpack_from(self._memory)
+        frames = self._memory[_FRAMES_AT : min(_FRAMES_AT + untold, PAGE_BYTES)]
+        return PHASES[phase] if phase < len(PHASES) else "", began, phase_began, bytes(frames)
+
+    def clear(self) -> None:
+        """Make it as new, in the parent."""
+        _HEAD.pack_into(self._memory, 0, 0, 0, 0.0, 0.0)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._memory.close()
+
+    def _write(self) -> None:
+        _HEAD.pack_into(self._memory, 0, self._phase, self._untold, self._began, self._phase_began)
+
+
+class ChildFiles:
+    """Captured output, log, the stack of a crash, and the page.
+
+    :raises OSError: No descriptor or memory was left.
+    """
+
+    def __init__(self, descriptors: Sequence[int]) -> None:
+        self.descriptors = tuple(descriptors)
+        self.out, self.err, self.log, self.faults, page = descriptors
+        self.page = Page(page)
+
+    @classmethod
+    def make(cls) -> ChildFiles:
+        """Make new ones, empty."""
+        descriptors: list[int] = []
+        try:
+            for name in ("out", "err", "log", "faults", "page"):
+                descriptors.append(_nameless_file(name))
+            os.ftruncate(descriptors[-1], PAGE_BYTES)
+            return cls(descriptors)
+        except OSError:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
+
+    def clear(self) -> None:
+        """Empty them for the next child."""
+        for descriptor in self.descriptors[:-1]:
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        self.page.clear()
+
+    def close(self) -> None:
+        """Give descriptors and memory back."""
+        self.page.close()
+        for descriptor in self.descriptors:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+def read_text(descriptor: int) -> str:
+    """Return what a file holds, wherever its offset is."""
+    size = os.fstat(descriptor).st_size
+    return os.pread(descriptor, size, 0).decode("utf-8", "replace") if size else ""
+
+
+def _nameless_file(name: str) -> int:
+    # In memory: a full or read-only temporary folder does not matter then.
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(f"forked-{name}", os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -1,0 +1,108 @@
+"""Catch the hooks that tell, in the child, and send them to the pytest process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pytest_procrastinate.child.files import Page
+from pytest_procrastinate.messages import KEPT_IN_CHILD, TELLING, pack
+from pytest_procrastinate.process.child import Channel
+from pytest_procrastinate.process.frames import FrameError
+from pytest_procrastinate.pytest_private import divert_hook, divert_terminal
+
+TOO_LARGE = "[left out: more than one message can hold]"
+
+
+class Teller:
+    """Sends what is told: in one write at the end, or each message at once and answered (live).
+
+    What waits for that write lies in the shared page, where a crash does not reach it. A fork
+    server makes the teller, before there is a child; :meth:`speak_for` tells whose word it is.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._channel: Channel | None = None
+        self._page: Page | None = None
+        self._live = False
+        for name in TELLING:
+            divert_hook(config, name, self._receiver(name), keep=KEPT_IN_CHILD)
+        divert_terminal(config, lambda text: self.tell("terminal", text))
+
+    def speak_for(self, channel: Channel, page: Page, *, live: bool) -> None:
+        """Send to this channel from now on."""
+        self._channel, self._page, self._live = channel, page, live
+
+    def tell(self, name: str, payload: object) -> None:
+        """Tell one thing; what is too large for a message is cut.
+
+        :raises OSError: The channel is no longer ours.
+        """
+        if self._channel is None or self._page is None:
+            return  # a fork server tells nothing for itself
+        try:
+            frame = pack(name, payload)
+        except FrameError:
+            frame = pack(name, _cut(payload))
+        if self._live:
+            self._channel.send(frame)
+            self._channel.wait()
+        elif not self._page.add(frame):
+            self.flush()
+            if not self._page.add(frame):
+                self._channel.send(frame)
+
+    def flush(self) -> None:
+        """Send all that waits."""
+        assert self._channel is not None and self._page is not None
+        frames = self._page.read()[-1]
+        if frames:
+            self._channel.send(frames)
+            self._page.sent()
+
+    def _receiver(self, name: str) -> Any:
+        encode = TELLING[name].encode
+
+        def receive(arguments: dict[str, Any]) -> None:
+            self.tell(name, encode(self._config, arguments))
+            if name == "pytest_runtest_logreport" and self._page is not None:
+                self._page.enter("")
+
+        return receive
+
+
+class PhaseMarker:
+    """Notes in the shared page which phase begins; a plugin."""
+
+    def __init__(self) -> None:
+        self.page: Page | None = None
+
+    def _enter(self, phase: str) -> Iterator[None]:
+        if self.page is not None:
+            self.page.enter(phase)
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self) -> Iterator[None]:
+        return (yield from self._enter("setup"))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self) -> Iterator[None]:
+        return (yield from self._enter("call"))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self) -> Iterator[None]:
+        return (yield from self._enter("teardown"))
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > 1 << 20:
+        return f"{value[: 1 << 20]}\n{TOO_LARGE}"
+    if isinstance(value, (list, tuple)):
+        return type(value)(_cut(each) for each in value)
+    if isinstance(value, dict):
+        return {key: _cut(each) for key, each in value.items()}
+    return value

@@ -1,0 +1,312 @@
+"""The hooks that tell, in one table: what a child sends of each, what the pytest process makes of it.
+
+Both sides use :data:`TELLING`. Every other hook of pytest is in :data:`LOCAL`, with its reason; a
+test walks pytest's hook specifications and fails on one that is in neither.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pytest_procrastinate.process.frames import FrameError, encode
+from pytest_procrastinate.pytest_private import Painted, is_paintable, paint, restore_subtest
+
+Arguments = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Telling:
+    """A hook that tells: ``encode`` in the child, ``decode`` in the pytest process.
+
+    :ivar historic: Its calls are kept and told to plugins that come later.
+    """
+
+    encode: Callable[[pytest.Config, Arguments], object]
+    decode: Callable[[pytest.Config, Any], Arguments]
+    historic: bool = False
+
+
+# --- what execnet cannot carry becomes text ---------------------------------------------------
+
+
+def pack(name: str, payload: object) -> bytes:
+    """Return the frame of a message.
+
+    :raises FrameError: It is too large even as text.
+    """
+    try:
+        return encode((name, payload))
+    except FrameError:
+        return encode((name, _portable(payload), "escaped"))
+
+
+def unpack(message: object) -> tuple[str, Any]:
+    """Return name and payload of a message.
+
+    :raises ValueError: It is not one of ours.
+    """
+    match message:
+        case (str(name), payload):
+            return name, payload
+        case (str(name), payload, "escaped"):
+            return name, _unescape(payload)
+    raise ValueError(f"not a message: {str(message)[:80]!r}")
+
+
+_ESCAPE = "\0surrogates"  # lone surrogates are legal in a str (os.fsdecode), not in UTF-8
+
+
+def _portable(value: object) -> object:
+    """Return the nearest builtin: equal, or else what ``str`` makes of the value."""
+    kind = type(value)
+    if value is None or kind in (bool, float, complex, bytes):
+        return value
+    if kind is int:
+        return value if -(1 << 63) <= value < 1 << 63 else _text(value)  # type: ignore[operator]
+    if kind is str:
+        return _escape(value)  # type: ignore[arg-type]
+    if kind in (list, tuple, set, frozenset):
+        return kind(_portable(each) for each in value)  # type: ignore[attr-defined]
+    if kind is dict:
+        return {_portable(key): _portable(each) for key, each in value.items()}  # type: ignore[attr-defined]
+    for base in (bool, int, float, str, bytes):
+        if isinstance(value, base):
+            plain = base(value)
+            text = _text(value)
+            return _portable(plain) if str(plain) == text else _escape(text)
+    return _escape(_text(value))
+
+
+def _text(value: object) -> str:
+    try:
+        return str.__str__(str(value))
+    except Exception as error:
+        return f"<{type(value).__name__} whose text cannot be had: {type(error).__name__}>"
+
+
+def _escape(text: str) -> object:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return (_ESCAPE, text.encode("utf-8", "surrogatepass"))
+    return text
+
+
+def _unescape(value: Any) -> Any:
+    if type(value) is tuple and len(value) == 2 and value[0] == _ESCAPE:
+        return value[1].decode("utf-8", "surrogatepass")
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(_unescape(each) for each in value)
+    if type(value) is dict:
+        return {_unescape(key): _unescape(each) for key, each in value.items()}
+    return value
+
+
+# --- reports ----------------------------------------------------------------------------------
+
+
+def _encode_report(config: pytest.Config, arguments: Arguments) -> object:
+    report = arguments["report"]
+    data = config.hook.pytest_report_to_serializable(config=config, report=report)
+    if data is None:
+        data = {**report._to_json(), "$report_type": "TestReport"}
+    strokes = None
+    if report.longrepr is not None and is_paintable(report.longrepr):
+        strokes = paint(report.longrepr)
+        if isinstance(strokes, list):
+            data["longrepr"] = None
+    return data, strokes
+
+
+def _decode_report(config: pytest.Config, payload: Any) -> Arguments:
+    data, strokes = payload
+    context = data.get("_subtest.context")
+    sent = dict(context) if isinstance(context, dict) else None
+    report = config.hook.pytest_report_from_serializable(config=config, data=data)
+    if isinstance(strokes, list):
+        report.longrepr = Painted(strokes)
+    if sent is not None:
+        restore_subtest(config, report, sent)
+    return {"report": report}
+
+
+# --- warnings ---------------------------------------------------------------------------------
+
+
+def _encode_warning(config: pytest.Config, arguments: Arguments) -> object:
+    warning = arguments["warning_message"]
+    message = warning.message
+    return {
+        "when": arguments["when"],
+        "nodeid": arguments["nodeid"],
+        "location": arguments["location"],
+        "category": _class_name(warning.category),
+        "class": _class_name(type(message)),
+        "args": list(getattr(message, "args", ())),
+        "text": str(message),
+        "filename": warning.filename,
+        "lineno": warning.lineno,
+        "line": warning.line,
+        "has_source": warning.source is not None,
+    }
+
+
+def _decode_warning(config: pytest.Config, payload: Any) -> Arguments:
+    category = _warning_class(*payload["category"])
+    message = _warning(_warning_class(*payload["class"]), payload["args"], payload["text"])
+    warning = warnings.WarningMessage(
+        message=message,
+        category=category,
+        filename=payload["filename"],
+        lineno=payload["lineno"],
+        line=payload["line"],
+        source=object() if payload["has_source"] else None,  # what is printed asks whether there is one
+    )
+    return {
+        "warning_message": warning,
+        "when": payload["when"],
+        "nodeid": payload["nodeid"],
+        "location": payload["location"],
+    }
+
+
+def _class_name(kind: type) -> tuple[str, str]:
+    return kind.__module__, kind.__qualname__
+
+
+def _warning_class(module: str, name: str) -> type[Warning]:
+    """Return a class by its name: no module is imported at a child's word."""
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, type) and issubclass(found, Warning):
+        return found
+    return type(name.rpartition(".")[2], (Warning,), {"__module__": module, "__qualname__": name})
+
+
+def _warning(kind: type[Warning], args: list[object], text: str) -> Warning:
+    warning = kind.__new__(kind)
+    warning.args = tuple(args)
+    try:
+        if str(warning) == text:
+            return warning
+    except Exception:
+        pass
+    told = type(kind.__name__, (kind,), {"__module__": kind.__module__, "__str__": lambda self: text})
+    warning = told.__new__(told)
+    warning.args = tuple(args)
+    return warning
+
+
+# --- the table --------------------------------------------------------------------------------
+
+
+def _as_it_is(config: pytest.Config, arguments: Any) -> Any:
+    return arguments
+
+
+def _log_location(config: pytest.Config, payload: Any) -> Arguments:
+    return {"nodeid": payload["nodeid"], "location": tuple(payload["location"])}
+
+
+TELLING = {
+    "pytest_runtest_logstart": Telling(_as_it_is, _log_location),
+    "pytest_runtest_logreport": Telling(_encode_report, _decode_report),
+    "pytest_runtest_logfinish": Telling(_as_it_is, _log_location),
+    "pytest_warning_recorded": Telling(_encode_warning, _decode_warning, historic=True),
+}
+
+KEPT_IN_CHILD = ("session", "logging-plugin")
+"""Plugins whose telling hooks run in the child too: what they keep steers the running test.
+
+The session counts failures, so that a subtest knows of ``-x``; logging knows what it has shown.
+"""
+
+_START = "start of the run, before any fork"
+_COLLECTION = "collection, in the pytest process"
+_RUNS = "runs the test, in its child"
+_ASKS = "asks for an answer where it is needed"
+_END = "end of the run, in the pytest process"
+
+LOCAL = {
+    **dict.fromkeys(
+        (
+            "pytest_addhooks",
+            "pytest_plugin_registered",
+            "pytest_addoption",
+            "pytest_configure",
+            "pytest_cmdline_parse",
+            "pytest_cmdline_preparse",
+            "pytest_load_initial_conftests",
+            "pytest_cmdline_main",
+            "pytest_sessionstart",
+            "pytest_report_header",
+        ),
+        _START,
+    ),
+    **dict.fromkeys(
+        (
+            "pytest_collection",
+            "pytest_collection_modifyitems",
+            "pytest_collection_finish",
+            "pytest_ignore_collect",
+            "pytest_collect_directory",
+            "pytest_collect_file",
+            "pytest_collectstart",
+            "pytest_itemcollected",
+            "pytest_collectreport",
+            "pytest_deselected",
+            "pytest_make_collect_report",
+            "pytest_pycollect_makemodule",
+            "pytest_pycollect_makeitem",
+            "pytest_generate_tests",
+            "pytest_make_parametrize_id",
+            "pytest_report_collectionfinish",
+        ),
+        _COLLECTION,
+    ),
+    **dict.fromkeys(
+        (
+            "pytest_runtest_protocol",
+            "pytest_runtest_setup",
+            "pytest_runtest_call",
+            "pytest_runtest_teardown",
+            "pytest_runtest_makereport",
+            "pytest_pyfunc_call",
+            "pytest_fixture_setup",
+            "pytest_fixture_post_finalizer",
+            "pytest_assertion_pass",
+            "pytest_exception_interact",  # it is given the living exception
+            "pytest_enter_pdb",
+            "pytest_leave_pdb",
+        ),
+        _RUNS,
+    ),
+    **dict.fromkeys(
+        (
+            "pytest_report_to_serializable",
+            "pytest_report_from_serializable",
+            "pytest_assertrepr_compare",
+            "pytest_report_teststatus",
+            "pytest_markeval_namespace",
+        ),
+        _ASKS,
+    ),
+    **dict.fromkeys(
+        (
+            "pytest_runtestloop",
+            "pytest_sessionfinish",
+            "pytest_unconfigure",
+            "pytest_terminal_summary",
+            "pytest_internalerror",
+            "pytest_keyboard_interrupt",
+        ),
+        _END,
+    ),
+}

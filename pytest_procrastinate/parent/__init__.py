@@ -1,0 +1,1 @@
+"""What runs in the pytest process: decides, collects what children tell, tells it to pytest."""

@@ -1,0 +1,155 @@
+"""All that the pytest process holds of one child: its files, its messages, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pytest_procrastinate.child.files import ChildFiles
+from pytest_procrastinate.messages import unpack
+from pytest_procrastinate.process.child import ChildProcess
+from pytest_procrastinate.process.ending import Ending
+from pytest_procrastinate.process.frames import Decoder, FrameError
+from pytest_procrastinate.process.remote import SERVER_DIED
+
+
+class FilePool:
+    """Files for children, used again and again; each has a number that fork servers know."""
+
+    def __init__(self) -> None:
+        self._free: list[tuple[int, ChildFiles]] = []
+        self._all: dict[int, ChildFiles] = {}
+        self._last = 0
+
+    def take(self) -> tuple[int, ChildFiles]:
+        """Return files that nobody uses.
+
+        :raises OSError: No descriptor was left for new ones.
+        """
+        if self._free:
+            return self._free.pop()
+        files = ChildFiles.make()
+        self._last += 1
+        self._all[self._last] = files
+        return self._last, files
+
+    def give_back(self, number: int, files: ChildFiles, *, clean: bool) -> None:
+        """Take files back.
+
+        :param clean: The child left in order: they are empty.
+        """
+        if not clean:
+            files.clear()
+        self._free.append((number, files))
+
+    def close(self) -> None:
+        """Close all files."""
+        for files in self._all.values():
+            files.close()
+        self._all.clear()
+        self._free.clear()
+
+
+class Attempt:
+    """One try to run one item in a child; the ``result`` of the child's task.
+
+    It alone owns what belongs to the child: the channel (in :attr:`child`) and the files.
+
+    :param finished: Called once: all that will be known of the test is known.
+    :param heard: Called with each message as it comes; True: it was dealt with, do not keep it.
+    """
+
+    def __init__(
+        self,
+        item: pytest.Item,
+        pool: FilePool,
+        finished: Callable[[Attempt], None],
+        heard: Callable[[Attempt, str, Any], bool],
+    ) -> None:
+        self.item = item
+        self.messages: list[tuple[str, Any]] = []
+        self.child: ChildProcess | None = None
+        self.ending: Ending | None = None
+        self.told_phase = ""
+        """The last phase told."""
+        self.sections: list[tuple[str, str]] = []
+        """The sections of the last report told: pytest's next one would repeat them."""
+        self.failed = False
+        """Whether a report failed, or the child asked for the end of the run."""
+        self.told: set[str] = set()
+        """The names of what was told."""
+        self.done = False
+        """Whether the child told all it had to tell."""
+        self.problem: str | None = None
+        """Why what it told cannot be believed, or why there is no child."""
+        self.phase = ""
+        """The phase a dead child was in."""
+        self.began = self.phase_began = 0.0
+        self.number, self.files = pool.take()
+        self._pool = pool
+        self._finished = finished
+        self._heard = heard
+
+    @property
+    def passed(self) -> bool:
+        """Whether all is known and nothing of it may end the run."""
+        return self.done and not self.failed
+
+    @property
+    def never_forked(self) -> bool:
+        """Whether its fork server died before it had forked the child."""
+        return self.child is not None and self.child.refusal == SERVER_DIED
+
+    def incoming_message(self, message: object) -> None:
+        """Hear the child."""
+        if self.done or self.problem is not None:
+            return
+        try:
+            name, payload = unpack(message)
+        except ValueError as error:
+            self.problem = str(error)
+            return
+        if name == "pytest_runtest_logreport":
+            self._note_report(payload)
+        self.told.add(name)
+        self.failed = self.failed or name in ("stop", "raised")
+        if name == "done":
+            self.done = True
+            self._finished(self)
+        elif not self._heard(self, name, payload):
+            self.messages.append((name, payload))
+
+    def _note_report(self, payload: Any) -> None:
+        match payload:
+            case ({"when": str(phase), "outcome": outcome, "sections": sections}, _):
+                self.told_phase = phase
+                self.failed = self.failed or outcome == "failed"
+                self.sections = [(str(name), str(text)) for name, text in sections]
+
+    def process_died(self, ending: Ending) -> None:
+        """Hear how the child ended: it is reaped, its channel is drained."""
+        self.ending = ending
+        if self.done:
+            self.release()
+            return
+        assert self.child is not None
+        self.phase, self.began, self.phase_began, untold = self.files.page.read()
+        try:
+            for message in Decoder().feed(untold):
+                self.incoming_message(message)
+        except FrameError:
+            pass  # it died while it wrote, or wrote over it
+        if self.done:  # it died between its last word and its leave
+            self.release()
+            return
+        if self.child.refusal is not None:
+            self.problem = f"no child could be forked: {self.child.refusal}"
+        elif self.child.error is not None and self.problem is None:
+            self.problem = f"its reports cannot be read: {self.child.error}"
+        self._finished(self)
+
+    def release(self) -> None:
+        """Give the files back. Once; after a crash, when its report is made."""
+        self._pool.give_back(self.number, self.files, clean=self.done)

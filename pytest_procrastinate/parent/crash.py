@@ -1,0 +1,138 @@
+"""A child that died, told as pytest would tell a failure: an attempt becomes reports."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_procrastinate.child.files import read_text
+from pytest_procrastinate.parent.attempt import Attempt
+from pytest_procrastinate.parent.stack import Frame, read_stack, relative_path
+from pytest_procrastinate.pytest_private import crash_repr, expected_to_fail
+
+AFTER = {"": "setup", "setup": "call", "call": "teardown", "teardown": "teardown"}
+
+
+class ChildCrashed(Exception):
+    """The child of a test died. Never raised: it is what ``xfail(raises=...)`` may name."""
+
+
+def crash_reports(attempt: Attempt) -> list[pytest.TestReport]:
+    """Return the reports that a dead child still owed: the crash, then what reporters expect."""
+    item = attempt.item
+    phase = attempt.phase or AFTER[attempt.told_phase]
+    now, wall = time.monotonic(), time.time()
+    seconds = max(0.0, now - attempt.phase_began) if attempt.phase_began else 0.0
+    report = _report(item, phase, wall - seconds, wall)
+    report.outcome = "failed"
+    report.sections = [*attempt.sections, *_captured(attempt, phase)]
+    stack_text = read_text(attempt.files.faults)
+    text = _CrashText(attempt, phase, stack_text)
+    report.longrepr = text.longrepr()
+    reason = expected_to_fail(item, ChildCrashed(text.headline))
+    if reason is not None and attempt.problem is None:
+        report.outcome = "skipped"
+        report.wasxfail = reason
+    item.ihook.pytest_forked_crashed(item=item, report=report)
+    if phase == "teardown":
+        return [report]
+    teardown = _report(item, "teardown", wall, wall)
+    teardown.sections = list(report.sections)
+    return [report, teardown]
+
+
+def _report(item: pytest.Item, phase: str, start: float, stop: float) -> pytest.TestReport:
+    return pytest.TestReport(
+        nodeid=item.nodeid,
+        location=item.location,
+        keywords=dict.fromkeys(item.keywords, 1),
+        outcome="passed",
+        longrepr=None,
+        when=phase,  # type: ignore[arg-type]
+        duration=stop - start,
+        start=start,
+        stop=stop,
+        user_properties=item.user_properties,
+    )
+
+
+def _captured(attempt: Attempt, phase: str) -> list[tuple[str, str]]:
+    """Return what had been captured when the child died, named and ordered as pytest does."""
+    files = attempt.files
+    texts = (
+        ("stdout", read_text(files.out)),
+        ("stderr", read_text(files.err)),
+        ("log", read_text(files.log).strip()),
+    )
+    return [(f"Captured {name} {phase}", text) for name, text in texts if text]
+
+
+class _CrashText:
+    """What a person would ask next, in the style of ``--tb``."""
+
+    def __init__(self, attempt: Attempt, phase: str, stack_text: str) -> None:
+        item = attempt.item
+        self._attempt = attempt
+        self._item = item
+        self._stack_text = stack_text.strip()
+        self._stack = read_stack(stack_text)
+        self._base = item.config.invocation_params.dir
+        self._place = self._where()
+        if attempt.problem is not None:
+            what = attempt.problem
+        else:
+            assert attempt.ending is not None
+            what = attempt.ending.describe()
+        self.headline = f"{what} in {phase}, at {self._place.place(item.config.rootpath)}"
+
+    def longrepr(self) -> object:
+        style = self._item.config.getoption("tbstyle", "auto")
+        rows: list[str] = []
+        if style in ("auto", "long") and (source := self._place.source()):
+            rows += [*source, ""]
+        rows.append(self.headline)
+        if style == "native" and self._stack_text:
+            rows += ["", self._stack_text]
+        elif self._stack:
+            rows += ["", "the stack of the thread that died, most recent call first:"]
+            rows += [f"  {frame.place(self._base)} in {frame.function}" for frame in self._stack]
+        rows += ["", *self._facts()]
+        return crash_repr(self._place.path, self._place.line, self.headline, rows)
+
+    def _where(self) -> Frame:
+        """Return the test's own line; without a stack that of its definition."""
+        path, line, name = self._item.reportinfo()
+        own = os.fspath(path)
+        for wanted in (
+            lambda frame: frame.path == own,
+            lambda frame: Path(frame.path).is_relative_to(self._item.config.rootpath),
+            lambda frame: True,
+        ):
+            for frame in self._stack:
+                if wanted(frame):
+                    return frame
+        return Frame(own, (line or 0) + 1, name)
+
+    def _facts(self) -> list[str]:
+        ending = self._attempt.ending
+        rows = []
+        if ending is not None and ending.signal is not None:
+            rows.append(f"CRASHED with signal {ending.signal}")  # the words of pytest-forked
+        facts = []
+        if self._attempt.began:
+            facts.append(f"ran {time.monotonic() - self._attempt.began:.2f} s")
+        if ending is not None and ending.usage is not None:
+            facts.append(f"peak memory {ending.usage.peak_memory_bytes / (1 << 20):.0f} MiB")
+        if facts:
+            rows.append(", ".join(facts))
+        rows.append(f"run it again: python -m pytest --forked {shlex.quote(self._argument())}")
+        return rows
+
+    def _argument(self) -> str:
+        """Return the item as one names it on the command line, from where pytest was started."""
+        _, *names = self._item.nodeid.split("::")
+        return "::".join([relative_path(str(self._item.path), self._base), *names])

@@ -1,0 +1,227 @@
+"""The loop over the items: which run here and which in children, when to stop, what is told when."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pytest_procrastinate.options import Settings
+from pytest_procrastinate.parent.attempt import Attempt, FilePool
+from pytest_procrastinate.parent.crash import crash_reports
+from pytest_procrastinate.parent.replay import replay
+from pytest_procrastinate.parent.servers import Servers
+from pytest_procrastinate.process.manager import ForkError, ProcessManager
+from pytest_procrastinate.pytest_private import is_live, make_base_temp
+from pytest_procrastinate.scheduler import Scheduler
+from pytest_procrastinate.strategy import Throttled
+
+MAX_RETRIES = 5  # fork servers that die one after the other, before that is a test's failure
+INTERRUPT_GRACE_SECONDS = 10.0  # for the teardowns of interrupted tests
+
+
+class ForkedRun:
+    """Runs items in children, stretch by stretch. A context manager; one for a session.
+
+    :param items: All items of the session. What is forked knows them by their index.
+    """
+
+    def __init__(self, session: pytest.Session, items: Sequence[pytest.Item]) -> None:
+        self._session = session
+        self._items = list(items)
+        self._index = {item: index for index, item in enumerate(self._items)}
+        self._live = is_live(session.config)
+        self._pool = FilePool()
+        self._manager = ProcessManager()
+        self._servers = Servers(
+            session, self._manager, self._items, live=self._live
+        )
+        self._attempts: dict[int, Attempt] = {}
+        self._scheduler = Scheduler(0, Throttled(1))
+        self._stretch: Sequence[tuple[pytest.Item, pytest.Item | None]] = ()
+        self._keys: dict[Attempt, int] = {}
+        self._retries = 0
+
+    def __enter__(self) -> ForkedRun:
+        make_base_temp(self._session.config, self._items)
+        self._manager.setup()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            grace = INTERRUPT_GRACE_SECONDS if kind is KeyboardInterrupt else 0.0
+            self._end_children(grace)
+            self._servers.stop()
+        finally:
+            self._manager.shutdown()
+            self._pool.close()
+
+    def run(self, stretch: Sequence[tuple[pytest.Item, pytest.Item | None]]) -> None:
+        """Run the items of a stretch, each with the item that follows it, and tell them in order.
+
+        :raises pytest.Session.Failed: ``-x``, ``--maxfail``.
+        :raises pytest.Session.Interrupted: Something set ``session.shouldstop``.
+        :raises BaseException: What the protocol of an item raised in its child.
+        """
+        self._stretch = stretch
+        self._scheduler = Scheduler(len(stretch), Throttled(1))
+        while not self._scheduler.done:
+            self._go_on()
+            if not self._scheduler.done:
+                self._manager.step()
+
+    def end_stretch(self) -> None:
+        """Let the server go: an item of the pytest process itself comes next."""
+        self._servers.stop()
+
+    # --- deciding -----------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Do all that can be done now."""
+        scheduler = self._scheduler
+        while True:
+            if (key := scheduler.to_tell()) is not None and self._may_stop_the_run(key):
+                self._tell(key)
+            elif (key := scheduler.to_start()) is not None:
+                scheduler.started(key)
+                self._servers.open_gate(self._attempts[key], slot=0)
+            elif (key := scheduler.to_fork()) is not None:
+                self._fork(key)
+            elif (key := scheduler.to_tell()) is not None:
+                self._tell(key)
+            else:
+                return
+
+    def _may_stop_the_run(self, key: int) -> bool:
+        """Whether telling it may end the run: then no test may start before it is told."""
+        attempt = self._attempts[key]
+        return not attempt.passed
+
+    def _fork(self, key: int) -> None:
+        item, nextitem = self._stretch[key]
+        next_index = None if nextitem is None else self._index[nextitem]
+        attempt = Attempt(item, self._pool, self._finished, self._hear)
+        self._attempts[key], self._keys[attempt] = attempt, key
+        if key not in self._scheduler.outstanding:
+            self._scheduler.forked(key)
+        try:
+            self._servers.fork(attempt, self._index[item], next_index)
+        except ForkError as error:
+            attempt.problem = f"no child could be forked: {error.strerror}"
+            self._finished(attempt)
+
+    def _finished(self, attempt: Attempt) -> None:
+        key = self._keys.get(attempt)
+        if key is None:  # nobody waits for it any more
+            return
+        if attempt.never_forked and self._retries < MAX_RETRIES:
+            self._retries += 1
+            attempt.release()
+            del self._keys[attempt]
+            self._fork(key)
+            if self._scheduler.is_started(key):
+                self._servers.open_gate(self._attempts[key], slot=0)
+            return
+        self._retries = 0
+        self._scheduler.finished(key)
+
+    # --- telling ------------------------------------------------------------------------------
+
+    def _hear(self, attempt: Attempt, name: str, payload: Any) -> bool:
+        if not self._live:
+            return False
+        replay(attempt.item, name, payload)
+        self._servers.answer(attempt)
+        return True
+
+    def _tell(self, key: int) -> None:
+        attempt = self._attempts[key]
+        session = self._session
+        try:
+            for name, payload in attempt.messages:
+                replay(attempt.item, name, payload)
+            if not attempt.done:
+                self._tell_crash(attempt)
+        finally:
+            self._scheduler.told(key)
+            del self._attempts[key], self._keys[attempt]
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+
+    def _tell_crash(self, attempt: Attempt) -> None:
+        item = attempt.item
+        where = {"nodeid": item.nodeid, "location": item.location}
+        if "pytest_runtest_logstart" not in attempt.told:
+            item.ihook.pytest_runtest_logstart(**where)
+        for report in crash_reports(attempt):
+            item.ihook.pytest_runtest_logreport(report=report)
+        if "pytest_runtest_logfinish" not in attempt.told:
+            item.ihook.pytest_runtest_logfinish(**where)
+        attempt.release()
+
+    def _end_children(self, grace_seconds: float) -> None:
+        """End all children that still run; their tests are not told any more."""
+        attempts = list(self._attempts.values())
+        self._keys.clear()
+        for attempt in attempts:
+            if attempt.child is not None:
+                self._manager.kill_process(attempt.child, signal.SIGINT if grace_seconds else signal.SIGKILL)
+        deadline = time.monotonic() + grace_seconds
+        while grace_seconds and self._manager.process_count > 1 and time.monotonic() < deadline:
+            self._manager.step(deadline - time.monotonic())
+        for attempt in attempts:
+            if attempt.child is not None:
+                self._manager.kill_process(attempt.child, signal.SIGKILL)
+
+
+def run_items(session: pytest.Session, settings: dict[pytest.Item, Settings]) -> None:
+    """Run the session's items as pytest's own loop does, the forked ones in children.
+
+    :raises pytest.Session.Interrupted: Collection failed, or something asked for the end.
+    :raises pytest.Session.Failed: ``-x``, ``--maxfail``.
+    """
+    items = session.items
+    forked = [settings[item].forked for item in items]
+    with ForkedRun(session, items) as run:
+        start = 0
+        while start < len(items):
+            end = start + 1
+            while end < len(items) and forked[end] == forked[start]:
+                end += 1
+            following = items[end] if end < len(items) else None
+            stretch = list(zip(items[start:end], [*items[start + 1 : end], following], strict=True))
+            if forked[start]:
+                run.run(stretch)
+                run.end_stretch()
+            else:
+                for item, nextitem in stretch[:-1]:
+                    _run_here(item, nextitem)
+                rest = items[end:]
+                upto = next((i for i, item in enumerate(rest) if not settings[item].forked), len(rest))
+                _run_here(stretch[-1][0], _shallowest(stretch[-1][0], rest[: upto + 1]))
+            start = end
+
+
+def _run_here(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    session = item.session
+    item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
+    if session.shouldfail:
+        raise session.Failed(session.shouldfail)
+    if session.shouldstop:
+        raise session.Interrupted(session.shouldstop)
+
+
+def _shallowest(item: pytest.Item, later: Sequence[pytest.Item]) -> pytest.Item | None:
+    """Return the one of the later items that shares least with ``item``; None where there is none.
+
+    Named as the next item, it has pytest tear down each scope that one of them is outside of:
+    this process does not take part again before the last of them.
+    """
+    chain = item.listchain()
+    return min(later, key=lambda other: len(os.path.commonprefix([chain, other.listchain()])), default=None)  # type: ignore[type-var]

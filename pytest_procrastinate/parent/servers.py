@@ -1,0 +1,81 @@
+"""The fork servers of the pytest process: started when needed, replaced when they die."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from pytest_procrastinate.child.run import GATE
+from pytest_procrastinate.forkserver.server import ForkServer, flush_all
+from pytest_procrastinate.parent.attempt import Attempt
+from pytest_procrastinate.process.manager import ProcessManager
+from pytest_procrastinate.process.remote import RemoteForker
+
+
+class Servers:
+    """One fork server at a time, a fork of the pytest process as it is when it starts.
+
+    :param manager: Looks after servers and children.
+    """
+
+    def __init__(
+        self,
+        session: pytest.Session,
+        manager: ProcessManager,
+        items: Sequence[pytest.Item],
+        *,
+        live: bool,
+    ) -> None:
+        self._session = session
+        self._manager = manager
+        self._items = list(items)
+        self._live = live
+        self._forker: RemoteForker | None = None
+        self._known_files: set[int] = set()
+
+    def fork(self, attempt: Attempt, index: int, next_index: int | None) -> None:
+        """Have a child forked for an attempt; it waits at its gate.
+
+        :raises ForkError: Nothing was left for a server or its child.
+        """
+        forker = self._forker or self._start()
+        new = attempt.number not in self._known_files
+        attempt.child = forker.create_process(
+            (index, next_index, attempt.number),
+            attempt,
+            descriptors=attempt.files.descriptors if new else (),
+        )
+        self._known_files.add(attempt.number)
+
+    def open_gate(self, attempt: Attempt, slot: int) -> None:
+        """Let a child run its test."""
+        assert attempt.child is not None
+        attempt.child.tell(GATE.pack(slot, self._session.testsfailed))
+
+    def answer(self, attempt: Attempt) -> None:
+        """Let a child go on that waits until what it told has been shown."""
+        assert attempt.child is not None
+        attempt.child.tell(b".")
+
+    def stop(self) -> None:
+        """Let the server go: it leaves when its channel ends."""
+        if self._forker is not None and self._forker.server is not None:
+            self._manager.hang_up(self._forker.server)
+        self._forker = None
+
+    def _start(self) -> RemoteForker:
+        flush_all()
+        forker = RemoteForker(self._manager, self._hear, lambda ending: self._server_died(forker))
+        server = ForkServer(self._session, self._items, forker, live=self._live)
+        forker.server = self._manager.create_process(server)
+        self._forker = forker
+        self._known_files.clear()
+        return forker
+
+    def _hear(self, message: object) -> None:
+        raise ValueError(f"a fork server does not say {message!r}")
+
+    def _server_died(self, server: RemoteForker) -> None:
+        if self._forker is server:
+            self._forker = None

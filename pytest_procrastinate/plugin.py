@@ -1,0 +1,69 @@
+"""The hooks of pytest that we implement; each hands over in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pytest_procrastinate import hookspecs
+from pytest_procrastinate.options import (
+    Settings,
+    add_forked_option,
+    add_markers,
+    add_options,
+    settings_of,
+)
+
+SETTINGS = pytest.StashKey[dict[pytest.Item, Settings]]()
+TOOK_OVER = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    add_options(parser)
+    config = pluginmanager.get_plugin("pytestconfig")
+    if getattr(config, "known_args_namespace", None) is not None:
+        # A conftest brought us in: pytest_load_initial_conftests is not called for us any more.
+        add_forked_option(parser)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_load_initial_conftests(parser: pytest.Parser) -> None:
+    # As late as this, pytest-forked has added its own --forked where it is installed, also by a
+    # conftest: adding ours first would make it fail.
+    add_forked_option(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    add_markers(config)
+    config.stash[TOOK_OVER] = config.pluginmanager.unregister(name="pytest_forked") is not None
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    from pytest_procrastinate.parent.terminal import took_over_line
+
+    return took_over_line() if config.stash[TOOK_OVER] else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[SETTINGS] = {item: settings_of(item) for item in items}
+
+
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    config = session.config
+    settings = config.stash.get(SETTINGS, {})
+    if config.option.collectonly or hasattr(config, "workerinput"):
+        return None
+    if session.testsfailed and not config.option.continue_on_collection_errors:
+        return None
+    if not any(settings[item].forked for item in session.items if item in settings):
+        return None
+    from pytest_procrastinate.parent.loop import run_items
+
+    run_items(session, settings)
+    return True

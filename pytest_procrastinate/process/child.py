@@ -1,0 +1,217 @@
+"""One child as its manager sees it: new, running, stopped, removable.
+
+Leaves to :mod:`.manager` all that concerns several children: forking, waiting, the selector.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import socket
+import traceback
+from collections.abc import Callable
+
+from pytest_procrastinate.process.ending import Ending
+from pytest_procrastinate.process.frames import Decoder, FrameError, encode
+from pytest_procrastinate.process.task import Result
+
+CHUNK_BYTES = 1 << 18  # one read empties a full socket buffer (208 KiB by default on Linux)
+MAX_TOLD_BYTES = 1 << 30  # what one child may tell; more is a child that writes for ever
+BROKEN_STATUS = 70  # EX_SOFTWARE of sysexits.h: the task raised, or its parent went away
+
+
+class State(enum.Enum):
+    """Where a child is on its way: the states of Ruby's ``ProcessManager::ChildProcess``."""
+
+    NEW = "new"
+    RUNNING = "running"
+    STOPPED = "stopped"  # reaped, its channel may still hold messages
+    REMOVABLE = "removable"  # reaped and drained: nothing more can come of it
+
+
+class Channel:
+    """The child's end of its socket pair: messages go up, the parent's word comes down.
+
+    A socket pair and not a pipe, since one descriptor then serves for both ways and can carry
+    others (SCM_RIGHTS). It is callable, as :class:`.task.Endpoint` asks.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._identity = _identity(end.fileno())
+
+    def __call__(self, message: object) -> None:
+        """Send one message.
+
+        :raises FrameError: It is too large or not made of builtins; nothing was sent.
+        :raises OSError: The parent has gone, or the descriptor is no longer ours.
+        """
+        self.send(encode(message))
+
+    def send(self, frames: bytes) -> None:
+        """Send encoded frames in one write where the socket takes them.
+
+        :raises OSError: As for a call. The test may have closed or reused our descriptor: then
+            nothing is written, for what it names now belongs to the test.
+        """
+        if not self.is_ours():
+            raise OSError("the report channel was closed or replaced")
+        self._socket.sendall(frames)
+
+    def is_ours(self) -> bool:
+        """Tell whether the descriptor still names the socket that it named at the start."""
+        try:
+            return _identity(self._socket.fileno()) == self._identity
+        except OSError:
+            return False
+
+    def wait(self) -> bytes:
+        """Wait for the parent's next word: at most 64 bytes; empty when the parent has gone."""
+        try:
+            return self._socket.recv(64)
+        except OSError:
+            return b""
+
+    @classmethod
+    def from_descriptor(cls, descriptor: int) -> Channel:
+        """Take over the descriptor of a socket."""
+        return cls(socket.socket(fileno=descriptor))
+
+    @property
+    def end(self) -> socket.socket:
+        """The socket itself, for who passes descriptors along."""
+        return self._socket
+
+    def close(self) -> None:
+        """Close this end; the parent sees the end of the messages."""
+        self._socket.close()
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
+
+
+class ChildProcess:
+    """A forked process, from before its fork until nothing more can come of it.
+
+    What its task's result and its completion handler hear comes in one order: each message, then
+    one :class:`.Ending`, then the handler. All calls are made by the manager, in its thread.
+    """
+
+    def __init__(
+        self,
+        result: Result | None,
+        completion_handler: Callable[[ChildProcess], None] | None,
+        channel: socket.socket | None = None,
+    ) -> None:
+        self.number = 0
+        """The manager's number for it."""
+        self.pid: int | None = None
+        self.parent_pid: int | None = None
+        """Who may reap it: this process, or a fork server."""
+        self.state = State.NEW
+        self.ending: Ending | None = None
+        self.refusal: str | None = None
+        """Why it was never forked, if a fork server could not."""
+        self.error: FrameError | None = None
+        """Why its messages could not be read to the end, if they could not."""
+        self.result = result
+        self.channel = channel
+        self._completion_handler = completion_handler
+        self._decoder = Decoder()
+        self._told_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<ChildProcess {self.pid} {self.state.value}>"
+
+    @property
+    def removable(self) -> bool:
+        """Whether nothing more can come of it."""
+        return self.state is State.REMOVABLE
+
+    def start(self, pid: int) -> None:
+        """Note its process id (new -> running)."""
+        self.pid = pid
+        self.state = State.RUNNING
+
+    def tell(self, data: bytes) -> bool:
+        """Send bytes down its channel; False when it no longer listens.
+
+        One byte opens its gate. Never blocks: what does not fit is refused as if it had gone.
+        """
+        if self.channel is None:
+            return False
+        try:
+            return self.channel.send(data, socket.MSG_DONTWAIT) == len(data)
+        except OSError:
+            return False
+
+    def receive(self) -> bool:
+        """Read what its channel holds now, at most a chunk; False when nothing more will come."""
+        data = self._read()
+        if data:
+            self._decode(data)
+        return data is None or bool(data)
+
+    def _read(self) -> bytes | None:
+        """Return the next bytes: None when there are none now, empty when none will come."""
+        assert self.channel is not None
+        try:
+            data = self.channel.recv(CHUNK_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError:  # ECONNRESET: it left without reading our last word, see unix(7)
+            return b""
+        self._told_bytes += len(data)
+        if self._told_bytes > MAX_TOLD_BYTES and self.error is None:
+            self.error = FrameError(f"told more than {MAX_TOLD_BYTES} bytes")
+        return data
+
+    def _decode(self, data: bytes) -> None:
+        if self.error is not None:
+            return
+        try:
+            messages = self._decoder.feed(data)
+        except FrameError as error:
+            messages = error.messages
+            self.error = error
+        if self.result is not None:
+            for message in messages:
+                self.result.incoming_message(message)
+
+    def stop(self, ending: Ending) -> None:
+        """Note how it ended (running -> stopped)."""
+        self.ending = ending
+        self.state = State.STOPPED
+
+    def finalize(self) -> None:
+        """Read the rest of its messages and tell its ending (stopped -> removable).
+
+        All that it wrote is in the channel by now. The end of the channel is not waited for: a
+        descendant may hold it open for ever.
+        """
+        assert self.ending is not None
+        if self.channel is not None:
+            while self.error is None and (data := self._read()):
+                self._decode(data)
+            if self.error is None and self._decoder.pending:
+                self.error = FrameError(f"ends within a frame, after {self._decoder.pending} bytes of it")
+            self.channel.close()
+        self.state = State.REMOVABLE
+        if self.result is not None:
+            self.result.process_died(self.ending)
+        if self._completion_handler is not None:
+            self._completion_handler(self)
+
+
+def leave(run: Callable[[], None]) -> None:
+    """Call ``run`` and end this process by :func:`os._exit`: nothing of the caller runs twice."""
+    status = BROKEN_STATUS
+    try:
+        run()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)

@@ -1,0 +1,146 @@
+"""The first steps in a child: signals, process group, descriptors. One function per step.
+
+Each is a few system calls. All run in the forked child, in its only thread,
+before anything of the task; the parent prepares what they are given.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import FrameType
+
+Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
+
+HIGH_DESCRIPTOR = 500
+"""Where our own descriptors live in a child. faulthandler writes to a number:
+were it a low one that a test closed and reused, the stack would go into the
+test's file."""
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True)
+class SignalState:
+    """Handlers and mask at one moment, of the thread that took it."""
+
+    handlers: tuple[tuple[int, Handler], ...]
+    mask: frozenset[int]
+
+
+def signal_state(*signums: int) -> SignalState:
+    """Return how these signals are handled now, and which are blocked.
+
+    In the parent, before it changes any of them for its own purposes.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    handlers = tuple((signum, signal.getsignal(signum)) for signum in signums)
+    return SignalState(handlers, frozenset(mask))
+
+
+def reset_signals(before: SignalState | None = None) -> None:
+    """Make signals act as if nobody had forked: as the parent found them.
+
+    The wakeup descriptor is turned off in any case: it is shared with the
+    parent, whose loop would be told of the child's signals.
+
+    :param before: Taken by the parent with :func:`signal_state`. None: handlers
+        and mask stay as they are. A handler that is not Python's stays, too.
+    """
+    signal.set_wakeup_fd(-1)
+    if before is None:
+        return
+    for signum, handler in before.handlers:
+        if handler is not None and signal.getsignal(signum) is not handler:
+            signal.signal(signum, handler)
+    # Last: what is pending meets the right handler.
+    signal.pthread_sigmask(signal.SIG_SETMASK, before.mask)
+
+
+def ignore_terminal_output_stops() -> None:
+    """Let a child in the background set the terminal's modes, as pdb and curses do.
+
+    SIGTTOU would stop it for ever in tcsetattr(3).
+    """
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+
+
+def lead_own_group() -> None:
+    """Put this child into a process group of its own, so that its descendants end with it.
+
+    The parent does the same with :func:`make_group`, and whoever comes first wins.
+    """
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)
+
+
+def make_group(pid: int) -> None:
+    """Put a child into a process group of its own; in the parent, right after the fork.
+
+    Without it, a signal to the group right after the fork would find none.
+    """
+    try:
+        os.setpgid(pid, pid)
+    except (ProcessLookupError, PermissionError):  # it is dead, or has called exec after doing it
+        pass
+
+
+def die_with_parent(parent_pid: int, signum: int = signal.SIGKILL) -> None:
+    """Have the kernel send ``signum`` to this process when its parent is gone; on Linux.
+
+    The kernel means the *thread* that forked: use it only where that thread
+    lives as long as the child may. Cleared by exec of a setuid program.
+
+    :param parent_pid: Taken before the fork. If this is no longer the parent,
+        the signal is sent at once: the kernel tells only what happens from now on.
+    """
+    if _prctl is None:
+        return
+    _prctl(_PR_SET_PDEATHSIG, int(signum), 0, 0, 0)
+    if os.getppid() != parent_pid:
+        os.kill(os.getpid(), signum)
+
+
+def move_high(descriptor: int, lowest: int = HIGH_DESCRIPTOR) -> int:
+    """Return a duplicate of ``descriptor`` where a test will not meet it; close the other.
+
+    Closed by exec. Where the limit of open files is below ``lowest``, it goes
+    as high as there is room; without any room it stays what it was.
+    """
+    while lowest > descriptor:
+        try:
+            duplicate = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, lowest)
+        except OSError:  # EINVAL: above the limit; EMFILE: nothing free from there on
+            lowest //= 2
+            continue
+        os.close(descriptor)
+        return duplicate
+    return descriptor
+
+
+def close_descriptors(descriptors: Iterable[int]) -> None:
+    """Close what belongs to the parent; those that are closed already, too."""
+    for descriptor in descriptors:
+        try:
+            os.close(descriptor)
+        except OSError:
+            pass
+
+
+def _find_prctl() -> Callable[..., int] | None:
+    # Looked up in the parent, once: loading a library after each fork would cost each child.
+    try:
+        function = ctypes.CDLL(None).prctl
+    except (AttributeError, OSError, TypeError):
+        return None
+    function.restype = ctypes.c_int
+    function.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+    found: Callable[..., int] = function
+    return found
+
+
+_prctl = _find_prctl()

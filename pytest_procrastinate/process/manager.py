@@ -1,0 +1,356 @@
+"""The process manager: forks children, hears them, reaps them. The one selector, the only reaper.
+
+A descendant of Ruby's ``Procrastinate::ProcessManager``, "only low level unixy manipulation here,
+no strategy": how many children are right, and which comes next, is not its business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import time
+import warnings
+from collections.abc import Callable
+
+from pytest_procrastinate.process.child import Channel, ChildProcess, State, leave
+from pytest_procrastinate.process.ending import Ending
+from pytest_procrastinate.process.task import Task
+from pytest_procrastinate.process.waiting import Waiter, default_waiter
+
+GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL when nobody says otherwise
+
+
+class ForkError(OSError):
+    """No process, memory or descriptor was left for another child."""
+
+
+class ProcessManager:
+    """Forks a child for each task and looks after it until nothing more can come of it.
+
+    From outside one calls :meth:`setup`, :meth:`step`, :meth:`wakeup`, :meth:`create_process`,
+    :meth:`kill_processes` and :meth:`shutdown`; the other methods are its own, and those of the
+    rooms above it. All but :meth:`wakeup` belong to one thread; with pidfds (Linux) that may be
+    any thread, and a process may hold several managers.
+
+    :param waiter: How a death is noticed; by default the best that this system has.
+    """
+
+    def __init__(self, waiter: Waiter | None = None) -> None:
+        self.children: dict[int, ChildProcess] = {}
+        """The children that are not removable yet, by a number of our own."""
+        self.before_fork: list[Callable[[], None]] = []
+        """Called in the process that forks, right before each fork."""
+        self.control_pipe: tuple[socket.socket, socket.socket] | None = None
+        self.deadline: float | None = None
+        """When :meth:`step` returns at the latest, in seconds of :func:`time.monotonic`."""
+        self._waiter = default_waiter() if waiter is None else waiter
+        self._selector: selectors.BaseSelector | None = None
+        self._last_number = 0
+        self._maybe_dead: set[int] = set()
+        self._local: set[int] = set()
+        self._pidfds: dict[int, int] = {}
+
+    @property
+    def process_count(self) -> int:
+        """How many children are not removable yet."""
+        return len(self.children)
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def setup(self) -> None:
+        """Get ready to look after children. Call it from the thread that will call :meth:`step`.
+
+        :raises RuntimeError: It is set up already.
+        :raises ValueError: The waiter needs the main thread (signals), and this is another.
+        """
+        if self._selector is not None:
+            raise RuntimeError("this manager is set up already")
+        self._selector = selectors.DefaultSelector()
+        self.control_pipe = socket.socketpair()
+        for end in self.control_pipe:
+            end.setblocking(False)
+        self.watch(self.control_pipe[0], self._hear_wakeup)
+        self.register_signals()
+
+    def step(self, timeout: float | None = None) -> None:
+        """Sleep until something happens, then read, reap and finalize what there is.
+
+        :param timeout: Seconds to sleep at most. Without it only an event or :attr:`deadline`
+            ends the sleep: nothing is polled.
+        """
+        self.wait_for_event(timeout)
+        self.reap_children()
+        self.finalize_children()
+
+    def wakeup(self) -> None:
+        """End the sleep of :meth:`step`; from any thread or signal handler."""
+        if self.control_pipe is not None:
+            # A full socket means that a wake-up is under way already.
+            with contextlib.suppress(OSError):
+                self.control_pipe[1].send(b".")
+
+    def shutdown(self, grace_seconds: float = GRACE_SECONDS) -> None:
+        """Wait for all children, then give back all that :meth:`setup` took.
+
+        :param grace_seconds: How long they may take; then SIGTERM, as long again, then SIGKILL.
+        """
+        if self._selector is None:
+            return
+        for signum in (None, signal.SIGTERM, signal.SIGKILL):
+            if signum is not None:
+                self.kill_processes(signum)
+            if self.wait_for_all_children(time.monotonic() + grace_seconds):
+                break
+        self.teardown()
+
+    def teardown(self) -> None:
+        """Give back descriptors and signal handlers; children that still run are forgotten."""
+        if self._selector is None:
+            return
+        self.unregister_signals()
+        for number, child in list(self.children.items()):
+            self._unwatch_child(number, child)
+            if child.channel is not None:
+                child.channel.close()
+        self.children.clear()
+        assert self.control_pipe is not None
+        self._selector.close()
+        self._selector = None
+        for end in self.control_pipe:
+            end.close()
+        self.control_pipe = None
+
+    # --- children -----------------------------------------------------------------------------
+
+    def create_process(
+        self,
+        task: Task,
+        completion_handler: Callable[[ChildProcess], None] | None = None,
+    ) -> ChildProcess:
+        """Fork a child that runs ``task`` and look after it until it is reaped.
+
+        Returns in the parent only. The child runs ``task.run(endpoint)`` and leaves by
+        :func:`os._exit`: the caller's ``finally`` blocks and exit handlers do not run twice.
+        Call it from the thread that calls :meth:`step`.
+
+        :param task: Its ``result``, unless None, hears each message in the order sent, then
+            ``process_died(ending)``, exactly once. With None there is no channel.
+        :param completion_handler: Called after that, from :meth:`step`: the child is reaped and
+            its channel drained, nothing more can come of it.
+        :returns: The child, ``running``.
+        :raises ForkError: No process, memory or descriptor was left (EAGAIN, ENOMEM: fork(2);
+            EMFILE: socketpair(2)). Nothing stays open.
+        :raises RuntimeError: Before :meth:`setup` or after :meth:`shutdown`.
+
+        After Ruby's ``ProcessManager#create_process``, whose handler ran before the pipe was
+        drained.
+        """
+        if self._selector is None:
+            raise RuntimeError("set up the manager first")
+        ours = theirs = None
+        try:
+            if task.result is not None:
+                ours, theirs = socket.socketpair()
+            pid = self._fork()
+        except OSError as error:
+            for end in (ours, theirs):
+                if end is not None:
+                    end.close()
+            raise ForkError(error.errno, error.strerror) from error
+        if pid == 0:
+            leave(lambda: self._run(task, ours, theirs))
+        if theirs is not None:
+            theirs.close()
+        child = ChildProcess(task.result, completion_handler, ours)
+        child.start(pid)
+        self.look_after(child, local=True)
+        return child
+
+    def look_after(self, child: ChildProcess, *, local: bool) -> None:
+        """Hear a child until it is removable.
+
+        :param local: It is a child of this process, to be reaped here. Otherwise somebody says
+            how it ended by :meth:`.ChildProcess.stop`, and :meth:`adopt` makes it local.
+        """
+        self._last_number += 1
+        number = child.number = self._last_number
+        self.children[number] = child
+        if child.channel is not None:
+            self.watch(child.channel, lambda: self._hear(child))
+        if local:
+            self.adopt(child)
+
+    def adopt(self, child: ChildProcess) -> None:
+        """Reap this child here from now on: it is ours, or has become ours (subreaper)."""
+        number = child.number
+        assert child.pid is not None
+        self._local.add(number)
+        child.parent_pid = os.getpid()
+        try:
+            pidfd = self._waiter.watch(child.pid)
+        except OSError:  # no descriptor left: then it is asked at each step
+            pidfd = None
+        if pidfd is not None:
+            self._pidfds[number] = pidfd
+            self.watch(pidfd, lambda: self._maybe_dead.add(number))
+        else:
+            self._maybe_dead.add(number)
+
+    def kill_processes(self, signum: int) -> None:
+        """Send a signal to each child that runs."""
+        for child in list(self.children.values()):
+            self.kill_process(child, signum)
+
+    def kill_process(self, child: ChildProcess, signum: int) -> None:
+        """Send a signal to one child; nothing happens when it is dead already."""
+        if child.state is not State.RUNNING or child.pid is None:
+            return
+        if child.number in self._local:
+            self._waiter.send_signal(child.pid, signum)
+        # A child of a fork server may have been reaped there, and its number given away since.
+        elif parent_of(child.pid) in (child.parent_pid, os.getpid()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signum)
+
+    def hang_up(self, child: ChildProcess) -> None:
+        """Say the last word to a child: it sees the end of what comes down its channel."""
+        if child.channel is not None and child.state is State.RUNNING:
+            with contextlib.suppress(OSError):
+                child.channel.shutdown(socket.SHUT_WR)
+
+    # --- internal -----------------------------------------------------------------------------
+
+    def watch(self, source: int | socket.socket, callback: Callable[[], None]) -> None:
+        """Call ``callback`` from :meth:`step` whenever ``source`` can be read."""
+        assert self._selector is not None
+        self._selector.register(source, selectors.EVENT_READ, callback)
+
+    def unwatch(self, source: int | socket.socket) -> None:
+        """Forget a source; unknown ones too."""
+        assert self._selector is not None
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(source)
+
+    def register_signals(self) -> None:
+        """Have deaths noticed."""
+        self._waiter.open(self.wakeup)
+        if self._waiter.descriptor is not None:
+            self.watch(self._waiter.descriptor, self._hear_waiter)
+
+    def unregister_signals(self) -> None:
+        """Put signal handling back as it was."""
+        self._waiter.close()
+
+    def wait_for_event(self, timeout: float | None = None) -> None:
+        """Sleep until a source can be read, and hear it."""
+        assert self._selector is not None
+        if self.deadline is not None:
+            left = max(0.0, self.deadline - time.monotonic())
+            timeout = left if timeout is None else min(timeout, left)
+        for key, _ in self._selector.select(timeout):
+            key.data()
+
+    def reap_children(self) -> None:
+        """Ask after each child that may be dead: by its own pid, other people's are not touched."""
+        for number in list(self._maybe_dead):
+            child = self.children.get(number)
+            if child is None or child.state is not State.RUNNING:
+                self._maybe_dead.discard(number)
+                continue
+            assert child.pid is not None
+            event = self._waiter.poll(child.pid)
+            if isinstance(event, Ending):
+                child.stop(event)
+            elif number in self._pidfds:
+                self._maybe_dead.discard(number)
+
+    def finalize_children(self) -> None:
+        """Drain and let go of each child that is stopped."""
+        for number, child in list(self.children.items()):
+            if child.state is State.STOPPED:
+                self._unwatch_child(number, child)
+                child.finalize()
+                del self.children[number]
+
+    def wait_for_all_children(self, deadline: float) -> bool:
+        """Step until no child is left; False when ``deadline`` (monotonic seconds) came first."""
+        while self.children:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self.step(left)
+        return True
+
+    def cleanup(self) -> None:
+        """Let go, in a child, of all that belongs to the manager above it."""
+        self._waiter.after_fork()
+        assert self._selector is not None and self.control_pipe is not None
+        self._selector.close()
+        for end in self.control_pipe:
+            end.close()
+        for child in self.children.values():
+            if child.channel is not None:
+                child.channel.close()
+
+    def _fork(self) -> int:
+        for callback in self.before_fork:
+            callback()
+        with warnings.catch_warnings():
+            # Python 3.12 warns of a fork beside threads. Nothing that a test did is wrong here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return os.fork()
+
+    def _run(self, task: Task, ours: socket.socket | None, theirs: socket.socket | None) -> None:
+        self.cleanup()
+        if ours is not None and theirs is not None:
+            ours.close()
+            task.run(Channel(theirs))
+        else:
+            task.run(None)
+
+    def _hear(self, child: ChildProcess) -> None:
+        if not child.receive():
+            assert child.channel is not None
+            self.unwatch(child.channel)
+        elif child.error is not None:
+            # Nothing more of it can be believed, and it may write for ever.
+            self.unwatch(child.channel or -1)
+            self.kill_process(child, signal.SIGKILL)
+
+    def _hear_wakeup(self) -> None:
+        assert self.control_pipe is not None
+        with contextlib.suppress(BlockingIOError):
+            self.control_pipe[0].recv(4096)
+        self._doubt()
+
+    def _hear_waiter(self) -> None:
+        self._waiter.drain()
+        self._doubt()
+
+    def _doubt(self) -> None:
+        # It may have been a SIGCHLD: children that no pidfd watches are asked one by one.
+        self._maybe_dead |= self._local - self._pidfds.keys()
+
+    def _unwatch_child(self, number: int, child: ChildProcess) -> None:
+        if child.channel is not None:
+            self.unwatch(child.channel)
+        pidfd = self._pidfds.pop(number, None)
+        if pidfd is not None:
+            self.unwatch(pidfd)
+        self._maybe_dead.discard(number)
+        if number in self._local:
+            self._local.discard(number)
+            assert child.pid is not None
+            self._waiter.forget(child.pid)
+
+
+def parent_of(pid: int) -> int | None:
+    """Return the pid of a process's parent (proc(5)), None where it cannot be told."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,0 +1,102 @@
+"""Which test comes next, what may run beside it, in which order results are told.
+
+Pure: knows no process and no pytest. Tests are keys 0, 1, 2, … in collection order.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from pytest_procrastinate.strategy import Strategy
+
+
+class Stage(enum.Enum):
+    """How far a test has come."""
+
+    FORKED = 1  # its child waits at its gate
+    STARTED = 2
+    FINISHED = 3  # all is told, though its child may not have left yet
+
+
+class Scheduler:
+    """Decides over the tests of one stretch.
+
+    :param count: How many tests there are.
+    :param strategy: How many may run at once.
+    :param ahead: How many children are forked before their turn.
+    """
+
+    def __init__(self, count: int, strategy: Strategy, ahead: int = 1) -> None:
+        self._count = count
+        self._strategy = strategy
+        self._ahead = ahead
+        self._next_fork = 0
+        self._next_start = 0
+        self._next_tell = 0
+        self._running = 0
+        self._stages: dict[int, Stage] = {}
+
+    @property
+    def done(self) -> bool:
+        """Whether every test has been told."""
+        return self._next_tell == self._count
+
+    @property
+    def outstanding(self) -> list[int]:
+        """The tests that have a child and have not been told, in order."""
+        return sorted(self._stages)
+
+    def is_started(self, key: int) -> bool:
+        """Whether a test's gate is open and it has not finished."""
+        return self._stages.get(key) is Stage.STARTED
+
+    def to_fork(self) -> int | None:
+        """Return the test to fork a child for now."""
+        waiting = self._next_fork - self._next_start
+        if self._next_fork < self._count and (
+            waiting < self._ahead
+            or (waiting == self._ahead and self._strategy.should_spawn(self._running))
+        ):
+            return self._next_fork
+        return None
+
+    def to_start(self) -> int | None:
+        """Return the test whose gate may open now."""
+        if self._next_start < self._next_fork and self._strategy.should_spawn(self._running):
+            return self._next_start
+        return None
+
+    def to_tell(self) -> int | None:
+        """Return the test to tell now: the next in order, once it has finished."""
+        if self._stages.get(self._next_tell) is Stage.FINISHED:
+            return self._next_tell
+        return None
+
+    def forked(self, key: int) -> None:
+        """Note that a test has a child."""
+        assert key == self._next_fork
+        self._next_fork += 1
+        self._stages[key] = Stage.FORKED
+
+    def started(self, key: int) -> None:
+        """Note that a gate was opened."""
+        assert key == self._next_start
+        self._next_start += 1
+        self._running += 1
+        self._stages[key] = Stage.STARTED
+
+    def finished(self, key: int) -> None:
+        """Note that all of a test is known; one that never started counts as well."""
+        stage = self._stages[key]
+        if stage is Stage.STARTED:
+            self._running -= 1
+        elif stage is Stage.FORKED:
+            assert key == self._next_start
+            self._next_start += 1
+        self._stages[key] = Stage.FINISHED
+
+    def told(self, key: int) -> None:
+        """Note that a test has been told."""
+        assert key == self._next_tell
+        self._next_tell += 1
+        del self._stages[key]
