@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 HERE = Path(__file__).parent
+FORKED = "--forked"
 SECONDS_AT_MOST = 100
 
 # What the bug of each test does to its process; a signal is told by its name.
@@ -44,7 +45,7 @@ def run_forked() -> dict[str, str]:
     """Run pytest, its output on ours, and return what its JUnit report tells."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
-        command = [sys.executable, "-m", "pytest", "--forked", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", FORKED, f"--junitxml={report}"]
         subprocess.run(command, cwd=HERE, timeout=SECONDS_AT_MOST, check=False)
         return read_report(report) if report.exists() else {}
 
