@@ -51,7 +51,11 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    config.stash[SETTINGS] = {item: settings_of(item) for item in items}
+    config.stash[SETTINGS] = settings = {item: settings_of(item) for item in items}
+    if hasattr(config, "workerinput") and any(each.forked for each in settings.values()):
+        from pytest_procrastinate.with_others.xdist import WorkerLoop
+
+        config.pluginmanager.register(WorkerLoop(settings), "forked-worker-loop")
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool | None:

@@ -20,6 +20,7 @@ from _pytest._code.code import (
     ReprTraceback,
     TerminalRepr,
 )
+from _pytest.junitxml import xml_key
 from _pytest.skipping import evaluate_condition, evaluate_xfail_marks
 from pluggy import HookImpl
 
@@ -163,6 +164,23 @@ def capture_into(config: pytest.Config, out: int, err: int) -> None:
             os.dup2(descriptor, file.fileno(), inheritable=False)
 
 
+def before_capture_is_disabled(config: pytest.Config, call: Callable[[], None]) -> None:
+    """Have a function called before a test writes past the capture, as ``capsys.disabled()`` does.
+
+    ``CaptureManager.global_and_fixture_disabled``.
+    """
+    manager: Any = config.pluginmanager.get_plugin("capturemanager")
+    if manager is None:
+        return
+    disabled = manager.global_and_fixture_disabled
+
+    def call_first() -> Any:
+        call()
+        return disabled()
+
+    manager.global_and_fixture_disabled = call_first
+
+
 def log_into(config: pytest.Config, descriptor: int) -> None:
     """Have the log that goes into reports written into a file as well.
 
@@ -193,7 +211,7 @@ def is_live(config: pytest.Config) -> bool:
     options = config.option
     logging_plugin = config.pluginmanager.get_plugin("logging-plugin")
     return (
-        getattr(options, "capture", "no") == "no"
+        getattr(options, "capture", "no") in ("no", "tee-sys")
         or bool(getattr(options, "setupshow", False))
         or bool(logging_plugin is not None and logging_plugin._log_cli_enabled())
     )
@@ -319,6 +337,37 @@ def restore_subtest(config: pytest.Config, report: Any, sent: object) -> None:
         counts: Any = config.stash.get(failed_subtests_key, None)
         if counts is not None:
             counts[getattr(report, "id", report.nodeid)] += 1
+
+
+def take_junit_notes(config: pytest.Config) -> dict[str, Any] | None:
+    """Return what this process's test recorded for junitxml beside its reports, and forget it.
+
+    ``record_xml_attribute`` and ``record_testsuite_property`` write into ``config.stash[xml_key]``.
+    """
+    xml: Any = config.stash.get(xml_key, None)
+    if xml is None or not (xml.node_reporters or xml.global_properties):
+        return None
+    attributes = [
+        (str(getattr(key[0], "nodeid", key[0])), {str(k): str(v) for k, v in reporter.attrs.items()})
+        for key, reporter in xml.node_reporters.items()
+    ]
+    properties = [(str(name), str(value)) for name, value in xml.global_properties]
+    xml.node_reporters.clear()
+    xml.node_reporters_ordered.clear()
+    xml.global_properties.clear()
+    return {"attributes": attributes, "properties": properties}
+
+
+def add_junit_notes(config: pytest.Config, notes: Any) -> None:
+    """Record in this process what :func:`take_junit_notes` returned in another."""
+    xml: Any = config.stash.get(xml_key, None)
+    if xml is None:
+        return
+    for nodeid, attributes in notes["attributes"]:
+        xml.node_reporter(nodeid).attrs.update(attributes)
+    for pair in notes["properties"]:
+        if pair not in xml.global_properties:  # a session's fixture that each child sets up
+            xml.global_properties.append(pair)
 
 
 # --- marks ------------------------------------------------------------------------------------

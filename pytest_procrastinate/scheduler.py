@@ -66,6 +66,11 @@ class Scheduler:
             return self._next_start
         return None
 
+    @property
+    def next_to_tell(self) -> int:
+        """The first test that has not been told."""
+        return self._next_tell
+
     def to_tell(self) -> int | None:
         """Return the test to tell now: the next in order, once it has finished."""
         if self._stages.get(self._next_tell) is Stage.FINISHED:

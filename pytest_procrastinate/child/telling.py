@@ -11,13 +11,19 @@ from pytest_procrastinate.child.files import Page
 from pytest_procrastinate.messages import KEPT_IN_CHILD, TELLING, pack
 from pytest_procrastinate.process.child import Channel
 from pytest_procrastinate.process.frames import FrameError
-from pytest_procrastinate.pytest_private import divert_hook, divert_terminal
+from pytest_procrastinate.pytest_private import (
+    before_capture_is_disabled,
+    divert_hook,
+    divert_terminal,
+    take_junit_notes,
+)
 
+SHOW = pack("show", None)
 TOO_LARGE = "[left out: more than one message can hold]"
 
 
 class Teller:
-    """Sends what is told: in one write at the end, or each message at once and answered (live).
+    """Sends what is told: in one write at the end, or shown at once (live).
 
     What waits for that write lies in the shared page, where a crash does not reach it. A fork
     server makes the teller, before there is a child; :meth:`speak_for` tells whose word it is.
@@ -31,6 +37,7 @@ class Teller:
         for name in TELLING:
             divert_hook(config, name, self._receiver(name), keep=KEPT_IN_CHILD)
         divert_terminal(config, lambda text: self.tell("terminal", text))
+        before_capture_is_disabled(config, self.show)
 
     def speak_for(self, channel: Channel, page: Page, *, live: bool) -> None:
         """Send to this channel from now on."""
@@ -47,13 +54,22 @@ class Teller:
             frame = pack(name, payload)
         except FrameError:
             frame = pack(name, _cut(payload))
-        if self._live:
-            self._channel.send(frame)
-            self._channel.wait()
-        elif not self._page.add(frame):
+        if not self._page.add(frame):
             self.flush()
             if not self._page.add(frame):
                 self._channel.send(frame)
+        if self._live:
+            self.show()
+
+    def show(self) -> None:
+        """Return when all that was told is shown: this process writes to the terminal next.
+
+        Where several tests run at once and it is not this one's turn, it is not waited for.
+        """
+        if self._channel is not None:
+            self.flush()
+            self._channel.send(SHOW)
+            self._channel.wait()
 
     def flush(self) -> None:
         """Send all that waits."""
@@ -67,6 +83,10 @@ class Teller:
         encode = TELLING[name].encode
 
         def receive(arguments: dict[str, Any]) -> None:
+            if name == "pytest_runtest_logreport":
+                notes = take_junit_notes(self._config)
+                if notes is not None:
+                    self.tell("junit", notes)
             self.tell(name, encode(self._config, arguments))
             if name == "pytest_runtest_logreport" and self._page is not None:
                 self._page.enter("")

@@ -63,16 +63,27 @@ class ForkedRun:
     def run(self, stretch: Sequence[tuple[pytest.Item, pytest.Item | None]]) -> None:
         """Run the items of a stretch, each with the item that follows it, and tell them in order.
 
-        :raises pytest.Session.Failed: ``-x``, ``--maxfail``.
-        :raises pytest.Session.Interrupted: Something set ``session.shouldstop``.
+        Returns early, with nothing left running, when the session should fail or stop.
+
         :raises BaseException: What the protocol of an item raised in its child.
         """
         self._stretch = stretch
         self._scheduler = Scheduler(len(stretch), Throttled(1))
-        while not self._scheduler.done:
+        while not self._scheduler.done and not self._stops:
             self._go_on()
-            if not self._scheduler.done:
+            if not self._scheduler.done and not self._stops:
                 self._manager.step()
+
+    @property
+    def _stops(self) -> bool:
+        return bool(self._session.shouldfail or self._session.shouldstop)
+
+    def warm_up(self) -> None:
+        """Start the fork server now.
+
+        :raises ForkError: Nothing was left for it.
+        """
+        self._servers.start()
 
     def end_stretch(self) -> None:
         """Let the server go: an item of the pytest process itself comes next."""
@@ -83,7 +94,7 @@ class ForkedRun:
     def _go_on(self) -> None:
         """Do all that can be done now."""
         scheduler = self._scheduler
-        while True:
+        while not self._stops:
             if (key := scheduler.to_tell()) is not None and self._may_stop_the_run(key):
                 self._tell(key)
             elif (key := scheduler.to_start()) is not None:
@@ -132,27 +143,27 @@ class ForkedRun:
     # --- telling ------------------------------------------------------------------------------
 
     def _hear(self, attempt: Attempt, name: str, payload: Any) -> bool:
-        if not self._live:
+        if name != "show":
             return False
-        replay(attempt.item, name, payload)
+        if self._keys.get(attempt) == self._scheduler.next_to_tell:
+            self._replay(attempt)
         self._servers.answer(attempt)
         return True
 
+    def _replay(self, attempt: Attempt) -> None:
+        messages, attempt.messages = attempt.messages, []
+        for name, payload in messages:
+            replay(attempt.item, name, payload)
+
     def _tell(self, key: int) -> None:
         attempt = self._attempts[key]
-        session = self._session
         try:
-            for name, payload in attempt.messages:
-                replay(attempt.item, name, payload)
+            self._replay(attempt)
             if not attempt.done:
                 self._tell_crash(attempt)
         finally:
             self._scheduler.told(key)
             del self._attempts[key], self._keys[attempt]
-        if session.shouldfail:
-            raise session.Failed(session.shouldfail)
-        if session.shouldstop:
-            raise session.Interrupted(session.shouldstop)
 
     def _tell_crash(self, attempt: Attempt) -> None:
         item = attempt.item
@@ -199,18 +210,19 @@ def run_items(session: pytest.Session, settings: dict[pytest.Item, Settings]) ->
             if forked[start]:
                 run.run(stretch)
                 run.end_stretch()
+                _stop_if_asked(session)
             else:
-                for item, nextitem in stretch[:-1]:
-                    _run_here(item, nextitem)
                 rest = items[end:]
-                upto = next((i for i, item in enumerate(rest) if not settings[item].forked), len(rest))
-                _run_here(stretch[-1][0], _shallowest(stretch[-1][0], rest[: upto + 1]))
+                here = next((i for i, item in enumerate(rest) if not settings[item].forked), len(rest))
+                last = items[end - 1]
+                stretch[-1] = last, _shallowest(last, rest[: here + 1])
+                for item, nextitem in stretch:
+                    item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
+                    _stop_if_asked(session)
             start = end
 
 
-def _run_here(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    session = item.session
-    item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
+def _stop_if_asked(session: pytest.Session) -> None:
     if session.shouldfail:
         raise session.Failed(session.shouldfail)
     if session.shouldstop:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_procrastinate.messages import TELLING
-from pytest_procrastinate.pytest_private import write_to_terminal
+from pytest_procrastinate.pytest_private import add_junit_notes, write_to_terminal
 
 
 class ChildInternalError(Exception):
@@ -33,6 +33,8 @@ def replay(item: pytest.Item, name: str, payload: Any) -> None:
         with write_to_terminal(item.config) as writer:
             if writer is not None:
                 writer.write(payload, flush=True)
+    elif name == "junit":
+        add_junit_notes(item.config, payload)
     elif name == "stop":
         stop, fail = payload
         item.session.shouldstop = item.session.shouldstop or stop

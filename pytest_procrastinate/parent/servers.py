@@ -39,7 +39,7 @@ class Servers:
 
         :raises ForkError: Nothing was left for a server or its child.
         """
-        forker = self._forker or self._start()
+        forker = self._forker or self.start()
         new = attempt.number not in self._known_files
         attempt.child = forker.create_process(
             (index, next_index, attempt.number),
@@ -64,7 +64,11 @@ class Servers:
             self._manager.hang_up(self._forker.server)
         self._forker = None
 
-    def _start(self) -> RemoteForker:
+    def start(self) -> RemoteForker:
+        """Start a server.
+
+        :raises ForkError: Nothing was left for it.
+        """
         flush_all()
         forker = RemoteForker(self._manager, self._hear, lambda ending: self._server_died(forker))
         server = ForkServer(self._session, self._items, forker, live=self._live)

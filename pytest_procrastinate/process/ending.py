@@ -109,7 +109,7 @@ class Ending:
         return (
             self.pid,
             self.exit_status,
-            self.signal,
+            None if self.signal is None else int(self.signal),
             self.core_dumped,
             None if usage is None else tuple(getattr(usage, field) for field in _USAGE),
             self.cause,
@@ -187,7 +187,8 @@ def _words_for_signal(number: int) -> str | None:
         return None
     if words is None or words.startswith(("Real-time signal", "Unknown signal")):
         return None
-    return words[:1].lower() + words[1:]
+    # "Segmentation fault", but "CPU time limit exceeded" and "I/O possible".
+    return words[0].lower() + words[1:] if words[1:2].islower() else words
 
 
 def _is_number(value: object, highest: int = 1 << 31) -> bool:

@@ -286,9 +286,9 @@ class _Sigchld:
             )
         if signal.getsignal(signal.SIGCHLD) is None:
             raise RuntimeError("SIGCHLD has a handler that is not Python's; it cannot be put back")
-        self._add(user, wakeup)
         if self._pipe is None:
             self._take_wakeup_descriptor()
+        self._add(user, wakeup)
 
     def stop_ignoring(self, user: object) -> None:
         """See that children leave a status, until ``user`` unsubscribes."""

@@ -1,0 +1,38 @@
+"""Inside a worker of pytest-xdist: its loop is its own, so each item comes in by the protocol hook.
+
+Protocol wrappers are therefore entered twice: around our hook in the worker, and in the child.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from pytest_procrastinate.options import Settings
+from pytest_procrastinate.parent.loop import ForkedRun
+
+
+class WorkerLoop:
+    """Runs forked items of one worker in children; a plugin."""
+
+    def __init__(self, settings: dict[pytest.Item, Settings]) -> None:
+        self._settings = settings
+        self._pid = os.getpid()
+        self._run: ForkedRun | None = None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Iterator[object]:
+        """Have a fork server ready before the first protocol, whose wrappers change the process."""
+        with ForkedRun(session, session.items) as self._run:
+            self._run.warm_up()
+            return (yield)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Run a forked item; in its child, leave it to pytest."""
+        if os.getpid() != self._pid or self._run is None or not self._settings[item].forked:
+            return None
+        self._run.run([(item, nextitem)])
+        return True
