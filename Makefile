@@ -8,7 +8,7 @@ BIN = $(abspath $(VENV))/bin
 SOURCES = pyproject.toml $(wildcard example_suite/*.c example_suite/*/*.h) \
           example_suite/pyproject.toml example_suite/setup.py
 
-.PHONY: example test lint readme clean
+.PHONY: example test test-beside-pytest-forked lint readme clean
 
 # The example suite, forked; fails unless every test told the truth.
 example: $(VENV)/ready
@@ -16,6 +16,11 @@ example: $(VENV)/ready
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest $(OPTIONS)
+
+# pytest-forked is loaded wherever it is installed: give this its own VENV.
+test-beside-pytest-forked: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet pytest-forked
+	$(BIN)/python -m pytest $(OPTIONS) tests/acceptance/test_options_and_markers.py
 
 lint: $(VENV)/ready-to-lint
 	$(BIN)/ruff check .
