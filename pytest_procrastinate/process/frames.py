@@ -12,7 +12,7 @@ How bytes travel, and what a message means, is left to others.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from zlib import crc32
 
@@ -49,9 +49,9 @@ class FrameError(ValueError):
         before the bad frame, in order; they are not told again.
     """
 
-    def __init__(self, text: str, messages: tuple[object, ...] = ()) -> None:
+    def __init__(self, text: str, messages: Iterable[object] = ()) -> None:
         super().__init__(text)
-        self.messages = messages
+        self.messages = list(messages)
 
 
 def encode(message: object) -> bytes:
@@ -129,7 +129,7 @@ class Decoder:
         except FrameError as error:
             self._broken = str(error)
             self._buffer = bytearray()
-            raise FrameError(self._broken, tuple(messages)) from error.__cause__
+            raise FrameError(self._broken, messages) from error.__cause__
         if position:
             del buffer[:position]
         return messages

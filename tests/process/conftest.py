@@ -1,0 +1,16 @@
+"""What the tests of the mechanism share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from watching import Watch
+
+
+@pytest.fixture
+def watch(make_waiter) -> Iterator[Watch]:
+    """An open waiter and what a manager does with it."""
+    watch = Watch(make_waiter())
+    yield watch
+    watch.close()
