@@ -8,7 +8,7 @@ BIN = $(abspath $(VENV))/bin
 SOURCES = pyproject.toml $(wildcard example_suite/*.c example_suite/*/*.h) \
           example_suite/pyproject.toml example_suite/setup.py
 
-.PHONY: example test test-beside-pytest-forked lint readme clean
+.PHONY: example test test-beside-pytest-forked lint ruff format mypy imports readme clean
 
 # The example suite, forked; fails unless every test told the truth.
 example: $(VENV)/ready
@@ -22,10 +22,18 @@ test-beside-pytest-forked: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet pytest-forked
 	$(BIN)/python -m pytest $(OPTIONS) tests/acceptance/test_options_and_markers.py
 
-lint: $(VENV)/ready-to-lint
+lint: ruff format mypy imports
+
+ruff: $(VENV)/ready-to-lint
 	$(BIN)/ruff check .
+
+format: $(VENV)/ready-to-lint
 	$(BIN)/ruff format --check .
+
+mypy: $(VENV)/ready-to-lint
 	$(BIN)/mypy
+
+imports: $(VENV)/ready-to-lint
 	$(BIN)/lint-imports
 
 # Paste the outputs in README.md anew.
