@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 if TYPE_CHECKING:
     import resource
 
-Cause = Literal["", "timeout", "memory limit", "cpu limit", "interrupt", "lost"]
+Cause = Literal["", "timeout", "memory limit", "out of memory", "cpu limit", "interrupt", "lost"]
 """What made us end a child, or the kernel for us; empty when it ended by itself."""
 
 _CAUSES: frozenset[str] = frozenset(get_args(Cause))
@@ -22,6 +22,7 @@ _CAUSES: frozenset[str] = frozenset(get_args(Cause))
 _TOLD_AS = {
     "timeout": "ran into its timeout",
     "memory limit": "went over its memory limit",
+    "out of memory": "was ended by the kernel, which had no memory left",
     "cpu limit": "went over its cpu limit",
     "interrupt": "was interrupted",
 }
