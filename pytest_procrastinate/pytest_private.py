@@ -7,6 +7,8 @@ Each function says what is private in it. Checked on pytest 8.0.2, 8.4.2 and 9.2
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import functools
 import io
 import os
 from collections.abc import Callable, Collection, Iterator
@@ -20,8 +22,11 @@ from _pytest._code.code import (
     ReprTraceback,
     TerminalRepr,
 )
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from _pytest.junitxml import xml_key
+from _pytest.logging import caplog_records_key
 from _pytest.skipping import evaluate_condition, evaluate_xfail_marks
+from _pytest.warnings import catch_warnings_for_item
 from pluggy import HookImpl
 
 __all__ = ["ReprFileLocation", "TerminalRepr"]
@@ -70,27 +75,70 @@ class Inherited:
     def __init__(self, session: pytest.Session) -> None:
         self._kept: list[object] = []
         self._session = session
+        self.definitions = [d for d in _fixture_definitions(session) if d.cached_result is not None]
+        """The fixtures that are set up, or have been."""
 
     def disown(self) -> None:
         """Forget the finalizers of all that is set up now; the values stay usable.
 
         ``session._setupstate.stack``: {node: (finalizers, exception)};
-        ``FixtureDef._finalizers``.
+        ``FixtureDef._finalizers``. ``finish`` is shadowed: 8.0 calls it in each process that uses
+        the fixture.
         """
         for finalizers, _ in self._session._setupstate.stack.values():
             self._kept.append(list(finalizers))
             finalizers.clear()
-        for definition in _fixture_definitions(self._session):
-            if definition._finalizers:
-                self._kept.append(list(definition._finalizers))
+        for definition in self.definitions:
+            if definition.cached_result is not None:
+                self._kept.append((list(definition._finalizers), definition.cached_result))
                 definition._finalizers.clear()
+                definition.finish = functools.partial(_forget, definition)
+        self.definitions = []
 
-    def leave_scopes_outside(self, item: pytest.Item) -> None:
-        """Take nodes off the stack that ``item`` is not in: set-up asserts that there are none."""
+    def become_child(
+        self, item: pytest.Item, leaving: Callable[..., None], *, stays: bool
+    ) -> None:
+        """Make what is set up now inherited, in a child that runs ``item`` and nothing after it.
+
+        Each teardown is a full one from now on; hooks still see the next item.
+
+        :param leaving: Called as the test's teardown begins when a scope that was inherited, with
+            something to tear down, ends with this test: its owner has to do it.
+        :param stays: Whether scopes may outlive this test.
+        """
+        state = self._session._setupstate
         chain = item.listchain()
-        stack = self._session._setupstate.stack
-        while stack and list(stack) != chain[: len(stack)]:
-            self._kept.append(stack.popitem())
+        while state.stack and list(state.stack) != chain[: len(state.stack)]:
+            self._kept.append(state.stack.popitem())
+        owned = [node for node in state.stack if node is not item and _has_teardown(state, node)]
+        own_item = state.stack.get(item)
+        finalizers = list(own_item[0]) if own_item is not None else []
+        self.disown()
+        if own_item is not None:
+            own_item[0].extend(finalizers)
+        whole = state.teardown_exact
+
+        def teardown_all(nextitem: pytest.Item | None) -> None:
+            after = nextitem.listchain() if nextitem is not None and stays else []
+            if any(node not in after for node in owned):
+                leaving(all_scopes=not after)
+            whole(None)
+
+        state.teardown_exact = teardown_all  # type: ignore[method-assign]
+
+
+def _forget(definition: Any, request: Any) -> None:
+    """Finish an inherited fixture: what this process has added to it, not what it was made with."""
+    while definition._finalizers:
+        definition._finalizers.pop()()
+    definition.cached_result = None
+    definition.__dict__.pop("finish", None)
+
+
+def _has_teardown(state: Any, node: Any) -> bool:
+    """Whether something happens when the node is torn down."""
+    finalizers, _ = state.stack[node]
+    return len(finalizers) > 1 or type(node).teardown is not pytest.Item.teardown
 
 
 def _fixture_definitions(session: pytest.Session) -> Iterator[Any]:
@@ -106,19 +154,120 @@ def _fixture_definitions(session: pytest.Session) -> Iterator[Any]:
                 yield from definitions
 
 
+def on_set_up(session: pytest.Session, call: Callable[[pytest.Item], None]) -> None:
+    """Have a function called when an item is set up or has failed to be (``SetupState.setup``)."""
+    state = session._setupstate
+    set_up = state.setup
+
+    def set_up_and_call(item: pytest.Item) -> None:
+        try:
+            set_up(item)
+        except BaseException:
+            call(item)
+            raise
+        call(item)
+
+    state.setup = set_up_and_call  # type: ignore[method-assign]
+
+
+def leave_item(session: pytest.Session, item: pytest.Item) -> None:
+    """Forget, in a fork server, what it began to set up for an item that a child took over.
+
+    The item's own entry of the stack, and what it registered with broader fixtures.
+    """
+    session._setupstate.stack.pop(item, None)
+    item._report_sections.clear()  # type: ignore[attr-defined]
+    for _, definition, _ in fixtures_of(item):
+        if definition.scope == "function":
+            definition._finalizers.clear()
+        else:
+            definition._finalizers[:] = [f for f in definition._finalizers if not _is_for_item(f)]
+
+
+def _is_for_item(finalizer: object) -> bool:
+    owner = getattr(getattr(finalizer, "func", None), "__self__", None)
+    return getattr(owner, "scope", None) == "function"
+
+
+def fixtures_of(item: pytest.Item) -> Iterator[tuple[str, Any, Any]]:
+    """Give name, definition and parameter of each fixture an item asks for, broad ones first.
+
+    ``item._fixtureinfo``: what is asked for while the test runs is not in it. The parameter is
+    :data:`NO_PARAMETER` where there is none.
+    """
+    info = getattr(item, "_fixtureinfo", None)
+    if info is None:
+        return
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    for name in getattr(item, "fixturenames", ()):
+        definitions = info.name2fixturedefs.get(name)
+        if definitions:
+            yield name, definitions[-1], parameters.get(name, NO_PARAMETER)
+
+
+NO_PARAMETER = object()
+
+
+def is_set_up(definition: Any, parameter: object) -> bool:
+    """Whether a fixture is set up, with this parameter (``FixtureDef.cached_result``)."""
+    result = definition.cached_result
+    if result is None:
+        return False
+    if parameter is NO_PARAMETER or result[1] is parameter:
+        return True
+    try:
+        return bool(result[1] == parameter)
+    except (ValueError, RuntimeError):
+        return False
+
+
+def stack_of(session: pytest.Session) -> list[Any]:
+    """Return the nodes that are set up, the broadest first."""
+    return list(session._setupstate.stack)
+
+
+def needs_set_up(collector: Any) -> bool:
+    """Whether a collector does something when it is set up (a package's ``setup_module``)."""
+    return type(collector).setup is not pytest.Item.setup
+
+
+def anything_to_tear_down(session: pytest.Session, nextitem: pytest.Item | None) -> bool:
+    """Whether a teardown up to ``nextitem`` would do anything."""
+    state = session._setupstate
+    chain = nextitem.listchain() if nextitem is not None else []
+    return any(node not in chain and _has_teardown(state, node) for node in state.stack)
+
+
+def tear_down_scopes(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestReport:
+    """Tear down the scopes that end with ``item``, as the end of its teardown; return the report.
+
+    Only pytest's own implementations run: others have seen the test's teardown in its child.
+    """
+    config = item.config
+    manager = config.pluginmanager
+    others = [plugin for plugin in manager.get_plugins() if not _is_pytests_own(plugin)]
+    tear_down = manager.subset_hook_caller("pytest_runtest_teardown", others)
+    make_report = manager.subset_hook_caller("pytest_runtest_makereport", others)
+    item._report_sections.clear()  # type: ignore[attr-defined]
+    item.stash[caplog_records_key] = {}
+    with catch_warnings_for_item(config, item.ihook, when="runtest", item=item):
+        call = pytest.CallInfo.from_call(
+            lambda: tear_down(item=item, nextitem=nextitem),
+            when="teardown",
+            reraise=(pytest.exit.Exception, KeyboardInterrupt),
+        )
+    report: pytest.TestReport = make_report(item=item, call=call)
+    return report
+
+
+def _is_pytests_own(plugin: object) -> bool:
+    module = getattr(plugin, "__name__", None) or type(plugin).__module__
+    return str(module).startswith("_pytest.")
+
+
 def tear_down_all(session: pytest.Session) -> None:
     """Tear down all that this process has set up (``SetupState.teardown_exact``)."""
     session._setupstate.teardown_exact(None)
-
-
-def tear_down_all_after_each_test(session: pytest.Session) -> None:
-    """Make each teardown a full one: in a child no test comes after this.
-
-    Hooks still see the next item, as in a plain run.
-    """
-    state = session._setupstate
-    whole = state.teardown_exact
-    state.teardown_exact = lambda nextitem: whole(None)  # type: ignore[method-assign]
 
 
 # --- capture and logging ----------------------------------------------------------------------
@@ -127,41 +276,87 @@ def tear_down_all_after_each_test(session: pytest.Session) -> None:
 class _Mirror(io.BytesIO):
     """The buffer of ``--capture=sys`` that a parent can read when its process is dead."""
 
-    def __init__(self, descriptor: int) -> None:
-        super().__init__()
-        self._descriptor = descriptor
+    descriptor = -1
 
     def write(self, data: Any) -> int:
-        os.write(self._descriptor, data)
+        with contextlib.suppress(OSError):
+            os.write(self.descriptor, data)
         return super().write(data)
 
     def truncate(self, size: int | None = None) -> int:
-        os.ftruncate(self._descriptor, 0)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        with contextlib.suppress(OSError):
+            os.ftruncate(self.descriptor, 0)
+            os.lseek(self.descriptor, 0, os.SEEK_SET)
         return super().truncate(size)
 
 
-def capture_into(config: pytest.Config, out: int, err: int) -> None:
-    """Have pytest's capture write into the files ``out`` and ``err`` from now on.
+class CaptureFiles:
+    """Has pytest's capture write into files of ours.
 
     ``CaptureManager._global_capturing.out.tmpfile``: at each phase pytest points descriptors 1
     and 2 at that file anew, so it is the file that is changed.
     """
-    manager = config.pluginmanager.get_plugin("capturemanager")
-    capturing = getattr(manager, "_global_capturing", None)
-    for capture, descriptor in (
-        (getattr(capturing, "out", None), out),
-        (getattr(capturing, "err", None), err),
-    ):
-        file = getattr(capture, "tmpfile", None)
-        if file is None:
-            continue
-        if isinstance(getattr(file, "buffer", None), io.BytesIO):
-            io.TextIOWrapper.__init__(
-                file, _Mirror(descriptor), encoding="UTF-8", newline="", write_through=True
-            )
-        else:
-            os.dup2(descriptor, file.fileno(), inheritable=False)
+
+    def __init__(self, config: pytest.Config) -> None:
+        manager = config.pluginmanager.get_plugin("capturemanager")
+        capturing = getattr(manager, "_global_capturing", None)
+        captures = [getattr(capturing, name, None) for name in ("out", "err")]
+        self._captures = [c for c in captures if getattr(c, "tmpfile", None) is not None]
+        for capture in self._captures:
+            if isinstance(getattr(capture.tmpfile, "buffer", None), io.BytesIO):
+                io.TextIOWrapper.__init__(
+                    capture.tmpfile, _Mirror(), encoding="UTF-8", newline="", write_through=True
+                )
+
+    def point_at(self, out: int, err: int) -> None:
+        """Write into these from now on."""
+        for capture, descriptor in zip(self._captures, (out, err), strict=False):
+            if isinstance(capture.tmpfile.buffer, _Mirror):
+                capture.tmpfile.buffer.descriptor = descriptor
+                continue
+            os.dup2(descriptor, capture.tmpfile.fileno(), inheritable=False)
+            if capture._state == "started":
+                os.dup2(descriptor, capture.targetfd)
+
+
+class LogFile:
+    """Has the log that goes into reports written into a file as well.
+
+    ``LoggingPlugin.report_handler`` keeps it in memory; its ``reset`` begins a phase.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.descriptor = -1
+        plugin = config.pluginmanager.get_plugin("logging-plugin")
+        self._handler = handler = getattr(plugin, "report_handler", None)
+        if handler is not None:
+            self._emit, self._reset = handler.emit, handler.reset
+            handler.emit, handler.reset = self.emit, self.reset
+
+    def emit(self, record: Any) -> None:
+        """Take one record."""
+        self._emit(record)
+        with contextlib.suppress(OSError, ValueError):
+            os.write(self.descriptor, (self._handler.format(record) + "\n").encode("utf-8", "replace"))
+
+    def reset(self) -> None:
+        """Start over."""
+        self._reset()
+        with contextlib.suppress(OSError):
+            if os.fstat(self.descriptor).st_size:
+                os.ftruncate(self.descriptor, 0)
+                os.lseek(self.descriptor, 0, os.SEEK_SET)
+
+
+def arm_faulthandler_timeout(config: pytest.Config) -> None:
+    """Arm the watchdog of the ini ``faulthandler_timeout``, as pytest does around a protocol."""
+    timeout = float(config.getini("faulthandler_timeout") or 0.0)
+    file = config.stash.get(fault_handler_stderr_fd_key, None)
+    if timeout > 0 and file is not None:
+        names: Any = config._parser._inidict
+        leaves = "faulthandler_exit_on_timeout"
+        ends = bool(config.getini(leaves)) if leaves in names else False
+        faulthandler.dump_traceback_later(timeout, file=file, exit=ends)
 
 
 def before_capture_is_disabled(config: pytest.Config, call: Callable[[], None]) -> None:
@@ -179,31 +374,6 @@ def before_capture_is_disabled(config: pytest.Config, call: Callable[[], None]) 
         return disabled()
 
     manager.global_and_fixture_disabled = call_first
-
-
-def log_into(config: pytest.Config, descriptor: int) -> None:
-    """Have the log that goes into reports written into a file as well.
-
-    ``LoggingPlugin.report_handler`` keeps it in memory; its ``reset`` begins a phase.
-    """
-    plugin = config.pluginmanager.get_plugin("logging-plugin")
-    handler = getattr(plugin, "report_handler", None)
-    if handler is None:
-        return
-    emit, reset = handler.emit, handler.reset
-
-    def emit_twice(record: Any) -> None:
-        emit(record)
-        with contextlib.suppress(OSError, ValueError):
-            os.write(descriptor, (handler.format(record) + "\n").encode("utf-8", "replace"))
-
-    def reset_twice() -> None:
-        reset()
-        if os.fstat(descriptor).st_size:
-            os.ftruncate(descriptor, 0)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-
-    handler.emit, handler.reset = emit_twice, reset_twice
 
 
 def is_live(config: pytest.Config) -> bool:

@@ -110,6 +110,11 @@ class ChildFiles:
             os.lseek(descriptor, 0, os.SEEK_SET)
         self.page.clear()
 
+    def let_go(self) -> None:
+        """Close the descriptors in a child that they do not belong to; the page stays mapped."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+
     def close(self) -> None:
         """Give descriptors and memory back."""
         self.page.close()

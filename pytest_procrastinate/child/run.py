@@ -3,113 +3,138 @@
 from __future__ import annotations
 
 import dataclasses
-import faulthandler
 import os
 import signal
 import struct
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from pytest_procrastinate.child.capture import OwnCapture
 from pytest_procrastinate.child.files import ChildFiles
 from pytest_procrastinate.child.telling import PhaseMarker, Teller
 from pytest_procrastinate.process.child import Channel
-from pytest_procrastinate.pytest_private import (
-    Inherited,
-    capture_into,
-    log_into,
-    tear_down_all,
-    tear_down_all_after_each_test,
-)
+from pytest_procrastinate.child.streams import flush_output
+from pytest_procrastinate.pytest_private import Inherited, tear_down_all
 
 GATE = struct.Struct("!HI")  # what opens a gate: the slot, how many tests have failed so far
 
 
 @dataclasses.dataclass(frozen=True)
-class ChildProgram:
-    """What a test's child runs. Made in the fork server, run in the child.
+class Prepared:
+    """What a fork server has ready for all of its children."""
 
-    :ivar fault_descriptor: Where the interpreter writes the stack of a crash: a number that a
-        test hardly closes or reuses, see :mod:`faulthandler`.
+    session: pytest.Session
+    teller: Teller
+    marker: PhaseMarker
+    capture: OwnCapture
+    inherited: Inherited
+    on_interrupt: Any
+    flush_c: Callable[[], None]
+    live: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ChildProgram:
+    """What a test's child runs; where broader fixtures are missing, its fork server begins it.
+
+    :ivar scopes_end: No test comes after this one that shares a scope with it.
     """
 
+    prepared: Prepared
     item: pytest.Item
     nextitem: pytest.Item | None
     files: ChildFiles
-    teller: Teller
-    marker: PhaseMarker
-    inherited: Inherited
-    fault_descriptor: int
-    live: bool
-    on_interrupt: Any
-    flush_c: Callable[[], None]
+    scopes_end: bool
 
     def run(self, channel: Channel) -> None:
-        """Run the test. Returns when all is told; the caller leaves by :func:`os._exit`."""
-        item, session = self.item, self.item.session
-        os.dup2(self.files.faults, self.fault_descriptor, inheritable=False)
-        capture_into(item.config, self.files.out, self.files.err)
-        log_into(item.config, self.files.log)
-        self.inherited.leave_scopes_outside(item)
-        tear_down_all_after_each_test(session)
-        stops = session.shouldstop, session.shouldfail
-
+        """Run the test, in its child. Returns when all is told; the caller leaves."""
+        self.point_here()
+        self.become_child()
         word = channel.wait()
         if len(word) != GATE.size:
             return  # the pytest process has gone, or wants this test no more
-        _, session.testsfailed = GATE.unpack(word)
-        signal.signal(signal.SIGINT, self.on_interrupt)
-        self.marker.page = self.files.page
-        self.files.page.begin()
-        self.teller.speak_for(channel, self.files.page, live=self.live)
-        item.ihook.pytest_forked_child_started(item=item)
-        raised = self._run_protocol()
-        item.ihook.pytest_forked_child_ending(item=item)
-        if raised is not None:
-            self.teller.tell("raised", raised)
-        elif (session.shouldstop, session.shouldfail) != stops:
-            self.teller.tell("stop", (session.shouldstop, session.shouldfail))
-        self.files.page.enter("")
-        self._flush_output()
-        self.teller.tell("done", None)
-        self.teller.flush()
+        self.begin(channel, word)
+        self.start_child()
+        self.finish_child(self.run_protocol())
 
-    def _run_protocol(self) -> tuple[object, ...] | None:
-        """Return what was raised, as the pytest process needs it to raise the same."""
+    def point_here(self) -> None:
+        """Have output, log and the stack of a crash written into this test's files."""
+        self.prepared.capture.point_at(self.files)
+
+    def begin(self, channel: Channel, word: bytes) -> None:
+        """Begin to speak for this test, its turn has come."""
+        prepared = self.prepared
+        _, prepared.session.testsfailed = GATE.unpack(word)
+        prepared.marker.page = self.files.page
+        self.files.page.begin()
+        prepared.teller.speak_for(channel, self.files.page, live=prepared.live)
+
+    def become_child(self) -> None:
+        """Make this process, just forked, the test's own."""
+        prepared = self.prepared
+        prepared.inherited.become_child(
+            self.item, self._tell_leaving, stays=not self.scopes_end
+        )
+
+    def start_child(self) -> None:
+        """Do what only a child whose turn has come does before its test."""
+        signal.signal(signal.SIGINT, self.prepared.on_interrupt)
+        self.item.ihook.pytest_forked_child_started(item=self.item)
+
+    def run_protocol(self) -> tuple[object, ...] | None:
+        """Run the item's protocol; return what it raised, as the pytest process needs it."""
         item = self.item
         try:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=self.nextitem)
+        except PassOn:
+            raise
         except BaseException as error:
-            told = _raised(error)
-            # Plain pytest tears down what is left when the session finishes.
-            tear_down_all(item.session)
-            return told
+            return _raised(error)
         return None
 
-    def _flush_output(self) -> None:
-        for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-            try:
-                if stream is not None:
-                    stream.flush()
-            except (OSError, ValueError):
-                pass  # closed or replaced by the test
-        self.flush_c()
+    def finish_child(self, raised: tuple[object, ...] | None) -> None:
+        """Tell the rest, in the child, after the protocol."""
+        if raised is not None:
+            # Plain pytest tears down what is left when the session finishes.
+            tear_down_all(self.prepared.session)
+        self.item.ihook.pytest_forked_child_ending(item=self.item)
+        flush_output(self.prepared.flush_c)
+        self.tell_end(raised)
+
+    def tell_end(self, raised: tuple[object, ...] | None) -> None:
+        """Tell that all is told."""
+        session, teller = self.prepared.session, self.prepared.teller
+        if raised is not None:
+            teller.tell("raised", raised)
+        elif session.shouldstop or session.shouldfail:
+            teller.tell("stop", (session.shouldstop, session.shouldfail))
+        self.files.page.enter("")
+        teller.tell("done", None)
+        teller.flush()
+
+    def _tell_leaving(self, *, all_scopes: bool) -> None:
+        self.prepared.teller.tell("leaves", all_scopes)
+
+
+class PassOn(pytest.exit.Exception):
+    """Unwinds the protocol in a fork server: a child has taken the item over.
+
+    A subclass of pytest's own: ``CallInfo.from_call`` makes a failed report of any other.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("taken over by a child")
 
 
 def _raised(error: BaseException) -> tuple[object, ...]:
     place = pytest.ExceptionInfo.from_exception(error)
     crash = place._getreprcrash()
-    where = (str(crash.path), int(crash.lineno)) if crash is not None else ("", 0)
+    where = (os.fspath(crash.path), int(crash.lineno)) if crash is not None else ("", 0)
     if isinstance(error, pytest.exit.Exception):
         return ("exit", *where, str(error.msg), error.returncode)
     if isinstance(error, KeyboardInterrupt):
         return ("interrupt", *where)
     text = str(place.getrepr(style="native"))
     return ("error", *where, f"{type(error).__name__}: {error}", text)
-
-
-def enable_faulthandler(descriptor: int) -> None:
-    """Have the stack of a crash written to a descriptor, never to the terminal."""
-    faulthandler.enable(file=descriptor, all_threads=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,6 +35,7 @@ class Teller:
         self._channel: Channel | None = None
         self._page: Page | None = None
         self._live = False
+        self._collected: list[bytes] | None = None
         for name in TELLING:
             divert_hook(config, name, self._receiver(name), keep=KEPT_IN_CHILD)
         divert_terminal(config, lambda text: self.tell("terminal", text))
@@ -43,17 +45,38 @@ class Teller:
         """Send to this channel from now on."""
         self._channel, self._page, self._live = channel, page, live
 
+    def move_to(self, channel: Channel) -> None:
+        """Speak for the same test by another descriptor, in the child that goes on with it."""
+        self._channel = channel
+
+    def mute(self) -> None:
+        """Speak for nobody: a child does."""
+        self._channel = self._page = None
+
+    @contextlib.contextmanager
+    def collecting(self) -> Iterator[list[bytes]]:
+        """Collect what is told, as frames, in place of sending it."""
+        self._collected = collected = []
+        try:
+            yield collected
+        finally:
+            self._collected = None
+
     def tell(self, name: str, payload: object) -> None:
         """Tell one thing; what is too large for a message is cut.
 
         :raises OSError: The channel is no longer ours.
         """
-        if self._channel is None or self._page is None:
+        if self._page is None and self._collected is None:
             return  # a fork server tells nothing for itself
         try:
             frame = pack(name, payload)
         except FrameError:
             frame = pack(name, _cut(payload))
+        if self._collected is not None:
+            self._collected.append(frame)
+            return
+        assert self._page is not None and self._channel is not None
         if not self._page.add(frame):
             self.flush()
             if not self._page.add(frame):
@@ -66,7 +89,7 @@ class Teller:
 
         Where several tests run at once and it is not this one's turn, it is not waited for.
         """
-        if self._channel is not None:
+        if self._channel is not None and self._page is not None:
             self.flush()
             self._channel.send(SHOW)
             self._channel.wait()

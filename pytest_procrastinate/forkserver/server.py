@@ -1,28 +1,40 @@
-"""The fork server: forks each test's child, relays endings, runs no test itself."""
+"""The fork server: walks the items, keeps broader fixtures set up, forks each test's child.
+
+It handles an item in one of two ways. Nothing broader is missing: it forks, and the child runs the
+whole protocol. Otherwise it begins the protocol itself, when the item's turn has come, and forks
+where the test's own set-up begins: the child goes on as if nothing had happened, the server unwinds.
+"""
 
 from __future__ import annotations
 
-import ctypes
-import faulthandler
-import fcntl
-import gc
 import os
 import signal
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from pytest_procrastinate.child.capture import OwnCapture
 from pytest_procrastinate.child.files import ChildFiles
-from pytest_procrastinate.child.run import ChildProgram, enable_faulthandler
+from pytest_procrastinate.child.run import GATE, ChildProgram, PassOn, Prepared
 from pytest_procrastinate.child.telling import PhaseMarker, Teller
-from pytest_procrastinate.process.child import Channel
-from pytest_procrastinate.process.manager import ProcessManager
-from pytest_procrastinate.process.remote import RemoteForker, RemoteService
+from pytest_procrastinate.forkserver.sharing import Sharing
+from pytest_procrastinate.child.streams import c_flusher, high_duplicate
+from pytest_procrastinate.forkserver.watchdogs import Watchdogs
+from pytest_procrastinate.process.child import Channel, ChildProcess
+from pytest_procrastinate.process.ending import Ending
+from pytest_procrastinate.process.manager import ForkError, InChild, ProcessManager
+from pytest_procrastinate.process.remote import Order, RemoteForker, RemoteService
 from pytest_procrastinate.process.task import Endpoint
-from pytest_procrastinate.pytest_private import Inherited
-
-HIGH_DESCRIPTOR = 500  # above what a test closes or reuses by number, see fcntl(2) F_DUPFD
+from pytest_procrastinate.pytest_private import (
+    Inherited,
+    anything_to_tear_down,
+    leave_item,
+    on_set_up,
+    stack_of,
+    tear_down_all,
+    tear_down_scopes,
+)
 
 
 class ForkServer:
@@ -30,113 +42,265 @@ class ForkServer:
 
     :param items: All items of the session, known to both sides by their index.
     :param live: Tests tell as they run, see :class:`.Teller`.
+    :param fixtures: ``--forked-fixtures``.
     """
 
     def __init__(
-        self, session: pytest.Session, items: list[pytest.Item], result: RemoteForker, *, live: bool
+        self,
+        session: pytest.Session,
+        items: list[pytest.Item],
+        result: RemoteForker,
+        *,
+        live: bool,
+        fixtures: str,
     ) -> None:
         self.result = result
         self._session = session
         self._items = items
         self._live = live
-        self._files: dict[int, ChildFiles] = {}
+        self._fixtures = fixtures
 
     def run(self, endpoint: Endpoint | None) -> None:
         """Serve until the pytest process has gone or closes the channel."""
         assert isinstance(endpoint, Channel)
         # Ctrl-C reaches the whole group: it is for the pytest process to say what it means.
-        self._on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        gc.freeze()
-        self._inherited = Inherited(self._session)
-        self._inherited.disown()
-        self._teller = Teller(self._session.config)
-        self._marker = PhaseMarker()
-        self._session.config.pluginmanager.register(self._marker, "forked-phases")
-        self._flush_c = flush_c()
-        self._fault_descriptor = high_duplicate(2)
-        enable_faulthandler(self._fault_descriptor)
-        manager = ProcessManager()
-        manager.setup()
-        self._service = RemoteService(manager, endpoint.end, self._make_task, self._obey)
-        while self._service.open:
-            manager.step()
-        manager.kill_processes(signal.SIGKILL)
-        manager.shutdown()
+        on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        inherited = Inherited(self._session)
+        inherited.disown()
+        prepared = Prepared(
+            session=self._session,
+            teller=Teller(self._session.config),
+            marker=PhaseMarker(),
+            capture=OwnCapture(self._session.config, high_duplicate(2)),
+            inherited=inherited,
+            on_interrupt=on_interrupt,
+            flush_c=c_flusher(),
+            live=self._live,
+        )
+        self._session.config.pluginmanager.register(prepared.marker, "forked-phases")
+        Server(prepared, self._items, Sharing(self._session, self._fixtures), endpoint).serve()
 
-    def _make_task(self, order: object, channel: int, descriptors: list[int]) -> _ForkTest:
-        match order:
-            case (int(index), next_index, int(number)):
-                if descriptors:
+
+class Server:
+    """A fork server, in its own process."""
+
+    def __init__(
+        self, prepared: Prepared, items: list[pytest.Item], sharing: Sharing, channel: Channel
+    ) -> None:
+        self._prepared = prepared
+        self._session = prepared.session
+        self._items = items
+        self._sharing = sharing
+        self._files: dict[int, ChildFiles] = {}
+        self._idle_files = ChildFiles.make()
+        self._running: dict[int, pytest.Item] = {}
+        self._waiting: dict[int, int] = {}
+        self._ready: list[tuple[Order, ChildProgram, bytes]] = []
+        self._leaving: tuple[ChildProgram, pytest.Item | None] | None = None
+        self._beginning: tuple[Order, ChildProgram] | None = None
+        self._listen(channel)
+        prepared.capture.point_at(self._idle_files)
+        prepared.session.config.pluginmanager.register(self, "forked-server")
+        on_set_up(self._session, self._split_for_test)
+
+    def _listen(self, channel: Channel) -> None:
+        self._manager = ProcessManager()
+        self._manager.setup()
+        self._service = RemoteService(self._manager, channel.end, self._fork_ordered, self._obey)
+
+    def serve(self) -> None:
+        """Serve until the owner has gone, then tear down what is left."""
+        while self._service.open:
+            self._manager.step()
+            while self._ready:
+                self._begin(*self._ready.pop(0))
+            if self._leaving is not None and self._leaving[0].item not in self._running.values():
+                self._leave(*self._leaving)
+        self._manager.kill_processes(signal.SIGKILL)
+        self._manager.shutdown()
+        tear_down_all(self._session)
+
+    # --- orders -------------------------------------------------------------------------------
+
+    def _fork_ordered(self, order: Order) -> None:
+        program = self._program(order)
+        if self._sharing.fits(program.item) and self._sharing.is_complete(program.item):
+            self._fork(order, program)
+        else:
+            self._wait_for_turn(order, program)
+
+    def _program(self, order: Order) -> ChildProgram:
+        match order.message:
+            case (int(index), next_index, int(number), bool(scopes_end)):
+                if len(order.descriptors) > 1:
                     if number in self._files:
                         self._files[number].close()
-                    self._files[number] = ChildFiles(descriptors)
-                nextitem = self._items[next_index] if isinstance(next_index, int) else None
-                program = ChildProgram(
+                    self._files[number] = ChildFiles(order.descriptors[1:])
+                return ChildProgram(
+                    prepared=self._prepared,
                     item=self._items[index],
-                    nextitem=nextitem,
+                    nextitem=self._items[next_index] if isinstance(next_index, int) else None,
                     files=self._files[number],
-                    teller=self._teller,
-                    marker=self._marker,
-                    inherited=self._inherited,
-                    fault_descriptor=self._fault_descriptor,
-                    live=self._live,
-                    on_interrupt=self._on_interrupt,
-                    flush_c=self._flush_c,
+                    scopes_end=scopes_end,
                 )
-                self._before_fork(program.item)
-                return _ForkTest(program, channel, self._service)
-        raise ValueError(f"not an order: {order!r}")
+        raise ValueError(f"not an order: {order.message!r}")
 
-    def _before_fork(self, item: pytest.Item) -> None:
-        # A watchdog that is armed at the fork blocks for ever when a child cancels it.
-        faulthandler.cancel_dump_traceback_later()
-        item.ihook.pytest_forked_before_fork(item=item)
+    def _wait_for_turn(self, order: Order, program: ChildProgram) -> None:
+        """Have the item begun once its gate opens: the test before it has ended by then."""
+        gate = self._waiting[order.number] = order.descriptors[0]
+
+        def opened() -> None:
+            self._manager.unwatch(gate)
+            del self._waiting[order.number]
+            word = os.read(gate, 64)
+            if len(word) == GATE.size:
+                self._ready.append((order, program, word))
+            else:
+                os.close(gate)
+                self._service.ended(order, Ending.lost(0))
+
+        self._manager.watch(gate, opened)
 
     def _obey(self, order: object) -> None:
-        raise ValueError(f"not an order: {order!r}")
+        match order:
+            case ("leave", int(index), next_index, int(number)):
+                nextitem = self._items[next_index] if isinstance(next_index, int) else None
+                program = ChildProgram(
+                    self._prepared, self._items[index], nextitem, self._files[number], True
+                )
+                self._leaving = program, nextitem
+            case _:
+                raise ValueError(f"not an order: {order!r}")
 
+    # --- forking ------------------------------------------------------------------------------
 
-class _ForkTest:
-    """The task of one test's child."""
+    def _fork(self, order: Order, program: ChildProgram, word: bytes | None = None) -> None:
+        """Fork a child that runs the whole protocol."""
+        if self._fork_child(order, program):
+            channel = self._channel_in_child(order, program)
+            try:
+                program.run(channel)
+            except BaseException:
+                _leave_badly()
+            os._exit(0)
 
-    result = None
+    def _fork_child(self, order: Order, program: ChildProgram) -> bool:
+        """Fork; whether this is the child. In the server all is told to the owner."""
+        Watchdogs.disarm()
+        program.item.ihook.pytest_forked_before_fork(item=program.item)
 
-    def __init__(self, program: ChildProgram, channel: int, service: RemoteService) -> None:
-        self._program = program
-        self._channel = channel
-        self._service = service
+        def relay(child: ChildProcess) -> None:
+            assert child.ending is not None
+            self._running.pop(order.number, None)
+            self._service.ended(order, child.ending)
 
-    def run(self, endpoint: Endpoint | None) -> None:
-        self._service.after_fork()
-        self._program.run(Channel.from_descriptor(high_duplicate(self._channel, close=True)))
-
-
-def high_duplicate(descriptor: int, *, close: bool = False) -> int:
-    """Return a duplicate with a high number, not inherited by other programs."""
-    try:
-        high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HIGH_DESCRIPTOR)
-    except OSError:  # RLIMIT_NOFILE is lower than that
-        high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
-    if close:
-        os.close(descriptor)
-    return high
-
-
-def flush_c() -> Callable[[], None]:
-    """Return a function that flushes C's stdio: what lies there would be written twice."""
-    try:
-        fflush = ctypes.CDLL(None).fflush
-    except (OSError, AttributeError):
-        return lambda: None
-    return lambda: fflush(None)
-
-
-def flush_all() -> None:
-    """Flush Python's and C's output streams before a fork."""
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
-            pass
-    flush_c()()
+            forked = self._manager.fork(completion_handler=relay)
+        except ForkError as error:
+            self._service.refused(order, str(error))
+            os.close(order.descriptors[0])
+            return False
+        if isinstance(forked, InChild):
+            return True
+        self._running[order.number] = program.item
+        os.close(order.descriptors[0])
+        self._service.forked(order, forked.pid)
+        return False
+
+    def _channel_in_child(self, order: Order, program: ChildProgram) -> Channel:
+        """Let go of all that belongs to the server and to other tests; return the test's channel."""
+        self._service.after_fork()
+        for descriptor in self._waiting.values():
+            os.close(descriptor)
+        for files in (*self._files.values(), self._idle_files):
+            if files is not program.files:
+                files.let_go()
+        return Channel.from_descriptor(high_duplicate(order.descriptors[0], close=True))
+
+    # --- beginning an item here, passing it on to a child --------------------------------------
+
+    def _begin(self, order: Order, program: ChildProgram, word: bytes) -> None:
+        """Begin an item's protocol in this process; a child goes on with it."""
+        self._beginning = order, program
+        channel = self._channel_here = Channel.from_descriptor(os.dup(order.descriptors[0]))
+        program.point_here()
+        program.begin(channel, word)
+        try:
+            raised = program.run_protocol()
+        except PassOn:
+            channel.close()
+            leave_item(self._session, program.item)
+            return
+        if self._beginning is None:  # the child
+            try:
+                program.finish_child(raised)
+            except BaseException:
+                _leave_badly()
+            os._exit(0)
+        # It ended before anything of its own was set up: a skip.
+        self._beginning = None
+        program.tell_end(raised)
+        self._let_go()
+        leave_item(self._session, program.item)
+        channel.close()
+        os.close(order.descriptors[0])
+        self._service.ended(order, Ending(pid=os.getpid(), exit_status=0, signal=None, core_dumped=False, usage=None))
+
+    def _split_for_test(self, item: pytest.Item) -> None:
+        """Fork here: the child goes on, the server unwinds the protocol and lets go of the item."""
+        if self._beginning is None or self._beginning[1].item is not item:
+            return
+        order, program = self._beginning
+        watchdogs = Watchdogs()
+        if self._fork_child(order, program):
+            self._beginning = None
+            watchdogs.arm(item.config)
+            self._channel_here.close()
+            program.prepared.teller.move_to(self._channel_in_child(order, program))
+            program.become_child()
+            program.start_child()
+            return
+        self._beginning = None
+        self._let_go()
+        raise PassOn
+
+    def _let_go(self) -> None:
+        """Speak for no test any more, write into none of its files."""
+        self._prepared.marker.page = None
+        self._prepared.teller.mute()
+        self._prepared.capture.point_at(self._idle_files)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[object]:
+        """Split where the first fixture of the test's own is set up, or one that is not shared."""
+        if self._beginning is not None:
+            if not self._sharing.may_share(fixturedef):
+                self._split_for_test(self._beginning[1].item)
+            else:
+                self._prepared.inherited.definitions.append(fixturedef)
+        return (yield)
+
+    # --- leaving scopes -----------------------------------------------------------------------
+
+    def _leave(self, program: ChildProgram, nextitem: pytest.Item | None) -> None:
+        """Tear down the scopes that ended with a test; tell the report, to be merged with its own."""
+        self._leaving = None
+        item = program.item
+        told: list[bytes] = []
+        if anything_to_tear_down(self._session, nextitem):
+            program.point_here()
+            program.files.page.enter("teardown")
+            with self._prepared.teller.collecting() as told:
+                report = tear_down_scopes(item, nextitem)
+                item.config.hook.pytest_runtest_logreport(report=report)
+            program.files.page.enter("")
+            self._let_go()
+            leave_item(self._session, item)
+        self._service.tell(("left", b"".join(told)))
+
+
+def _leave_badly() -> None:
+    import traceback
+
+    traceback.print_exc()
+    os._exit(70)

@@ -80,6 +80,11 @@ class Attempt:
         """Whether a report failed, or the child asked for the end of the run."""
         self.told: set[str] = set()
         """The names of what was told."""
+        self.leaves: bool | None = None
+        """Whether shared scopes end with the test: True all, False those that the next is not in."""
+        self.asked_to_leave = False
+        self.scope_messages: list[tuple[str, Any]] = []
+        """What the fork server told as it tore these down."""
         self.done = False
         """Whether the child told all it had to tell."""
         self.problem: str | None = None
@@ -87,6 +92,7 @@ class Attempt:
         self.phase = ""
         """The phase a dead child was in."""
         self.began = self.phase_began = 0.0
+        self._told_all = self._child_gone = False
         self.number, self.files = pool.take()
         self._pool = pool
         self._finished = finished
@@ -100,7 +106,7 @@ class Attempt:
     @property
     def never_forked(self) -> bool:
         """Whether its fork server died before it had forked the child."""
-        return self.child is not None and self.child.refusal == SERVER_DIED
+        return self.child is not None and self.child.refusal == SERVER_DIED and not self.began
 
     def incoming_message(self, message: object) -> None:
         """Hear the child."""
@@ -113,6 +119,9 @@ class Attempt:
             return
         if name == "pytest_runtest_logreport":
             self._note_report(payload)
+        if name == "leaves":
+            self.leaves = bool(payload)
+            return
         self.told.add(name)
         self.failed = self.failed or name in ("stop", "raised")
         if name == "done":
@@ -132,7 +141,7 @@ class Attempt:
         """Hear how the child ended: it is reaped, its channel is drained."""
         self.ending = ending
         if self.done:
-            self.release()
+            self._child_left()
             return
         assert self.child is not None
         self.phase, self.began, self.phase_began, untold = self.files.page.read()
@@ -142,7 +151,7 @@ class Attempt:
         except FrameError:
             pass  # it died while it wrote, or wrote over it
         if self.done:  # it died between its last word and its leave
-            self.release()
+            self._child_left()
             return
         if self.child.refusal is not None:
             self.problem = f"no child could be forked: {self.child.refusal}"
@@ -150,6 +159,34 @@ class Attempt:
             self.problem = f"its reports cannot be read: {self.child.error}"
         self._finished(self)
 
+    def scope_left(self, frames: bytes) -> None:
+        """Take what the fork server told as it left the test's scopes."""
+        self.scope_messages = [unpack(message) for message in Decoder().feed(frames)]
+        self.leaves = None
+
+    def server_died(self, ending: Ending) -> None:
+        """Take the death of the fork server while it left the test's scopes."""
+        self.ending = ending
+        self.done = False
+        self.leaves = None
+        self.phase, self.began, self.phase_began, _ = self.files.page.read()
+        if self.messages and self.messages[-1][0] == "pytest_runtest_logfinish":
+            self.messages.pop()
+            self.told.discard("pytest_runtest_logfinish")
+        if self.messages and self.messages[-1][0] == "pytest_runtest_logreport":
+            self.messages.pop()
+
+    def _child_left(self) -> None:
+        self._child_gone = True
+        self._release_if_over()
+
     def release(self) -> None:
-        """Give the files back. Once; after a crash, when its report is made."""
-        self._pool.give_back(self.number, self.files, clean=self.done)
+        """Give up the files: the test has been told. They go back when the child has left, too."""
+        self._told_all = True
+        if self.child is None or self.child.removable or self.ending is not None:
+            self._child_gone = True
+        self._release_if_over()
+
+    def _release_if_over(self) -> None:
+        if self._told_all and self._child_gone:
+            self._pool.give_back(self.number, self.files, clean=self.done)

@@ -13,7 +13,7 @@ import pytest
 from pytest_procrastinate.options import Settings
 from pytest_procrastinate.parent.attempt import Attempt, FilePool
 from pytest_procrastinate.parent.crash import crash_reports
-from pytest_procrastinate.parent.replay import replay
+from pytest_procrastinate.parent.replay import merge_teardown, replay
 from pytest_procrastinate.parent.servers import Servers
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.pytest_private import is_live, make_base_temp
@@ -38,7 +38,12 @@ class ForkedRun:
         self._pool = FilePool()
         self._manager = ProcessManager()
         self._servers = Servers(
-            session, self._manager, self._items, live=self._live
+            session,
+            self._manager,
+            self._items,
+            self._finished,
+            live=self._live,
+            fixtures="shared",
         )
         self._attempts: dict[int, Attempt] = {}
         self._scheduler = Scheduler(0, Throttled(1))
@@ -120,7 +125,8 @@ class ForkedRun:
         if key not in self._scheduler.outstanding:
             self._scheduler.forked(key)
         try:
-            self._servers.fork(attempt, self._index[item], next_index)
+            scopes_end = key == len(self._stretch) - 1
+            self._servers.fork(attempt, self._index[item], next_index, scopes_end=scopes_end)
         except ForkError as error:
             attempt.problem = f"no child could be forked: {error.strerror}"
             self._finished(attempt)
@@ -138,6 +144,12 @@ class ForkedRun:
                 self._servers.open_gate(self._attempts[key], slot=0)
             return
         self._retries = 0
+        if (attempt.leaves is not None or not attempt.done) and not attempt.asked_to_leave:
+            attempt.asked_to_leave = True
+            stays = not attempt.leaves and key < len(self._stretch) - 1
+            next_index = self._index[self._stretch[key + 1][0]] if stays else None
+            if self._servers.leave(attempt, self._index[attempt.item], next_index):
+                return
         self._scheduler.finished(key)
 
     # --- telling ------------------------------------------------------------------------------
@@ -145,7 +157,7 @@ class ForkedRun:
     def _hear(self, attempt: Attempt, name: str, payload: Any) -> bool:
         if name != "show":
             return False
-        if self._keys.get(attempt) == self._scheduler.next_to_tell:
+        if self._keys.get(attempt) == self._scheduler.next_to_tell and attempt.leaves is None:
             self._replay(attempt)
         self._servers.answer(attempt)
         return True
@@ -153,6 +165,8 @@ class ForkedRun:
     def _replay(self, attempt: Attempt) -> None:
         messages, attempt.messages = attempt.messages, []
         for name, payload in messages:
+            if name == "pytest_runtest_logreport":
+                payload = merge_teardown(payload, attempt.scope_messages)
             replay(attempt.item, name, payload)
 
     def _tell(self, key: int) -> None:
@@ -161,7 +175,11 @@ class ForkedRun:
             self._replay(attempt)
             if not attempt.done:
                 self._tell_crash(attempt)
+            for name, payload in attempt.scope_messages:
+                if name != "pytest_runtest_logreport":
+                    replay(attempt.item, name, payload)
         finally:
+            attempt.release()
             self._scheduler.told(key)
             del self._attempts[key], self._keys[attempt]
 
@@ -174,7 +192,6 @@ class ForkedRun:
             item.ihook.pytest_runtest_logreport(report=report)
         if "pytest_runtest_logfinish" not in attempt.told:
             item.ihook.pytest_runtest_logfinish(**where)
-        attempt.release()
 
     def _end_children(self, grace_seconds: float) -> None:
         """End all children that still run; their tests are not told any more."""

@@ -43,6 +43,50 @@ def replay(item: pytest.Item, name: str, payload: Any) -> None:
         _raise(*payload)
 
 
+def merge_teardown(payload: Any, scope_messages: list[tuple[str, Any]]) -> Any:
+    """Return the payload of a report with that of the scopes that ended with the test merged in.
+
+    Plain pytest tears both down in one phase, with one report. Other reports stay as they are.
+    """
+    scopes = [told for name, told in scope_messages if name == "pytest_runtest_logreport"]
+    data, strokes = payload
+    if data.get("when") != "teardown":
+        return payload
+    for scope, scope_strokes in scopes:
+        data = {
+            **data,
+            "sections": _merge_sections(data["sections"], scope["sections"]),
+            "duration": data["duration"] + scope["duration"],
+            "stop": scope["stop"],
+        }
+        if scope["outcome"] == "failed" and data["outcome"] != "failed":
+            data |= {"outcome": "failed", "longrepr": scope["longrepr"]}
+            strokes = scope_strokes
+        elif scope["outcome"] == "failed":
+            data["sections"].append(("Teardown of its scopes", _text(scope["longrepr"])))
+    return data, strokes
+
+
+def _merge_sections(
+    own: list[tuple[str, str]], scope: list[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    sections = [tuple(section) for section in own]
+    for name, text in scope:
+        position = next((i for i, each in enumerate(sections) if each[0] == name), None)
+        if position is None:
+            sections.append((name, text))
+        else:
+            joint = "\n" if name.startswith("Captured log") else ""
+            sections[position] = name, sections[position][1] + joint + text
+    return sections  # type: ignore[return-value]
+
+
+def _text(longrepr: Any) -> str:
+    if isinstance(longrepr, dict) and longrepr.get("reprcrash"):
+        return str(longrepr["reprcrash"]["message"])
+    return str(longrepr)
+
+
 def _raise(kind: str, path: str, line: int, *details: Any) -> None:
     if kind == "exit":
         message, status = details

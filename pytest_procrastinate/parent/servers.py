@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from pytest_procrastinate.child.run import GATE
-from pytest_procrastinate.forkserver.server import ForkServer, flush_all
+from pytest_procrastinate.child.streams import c_flusher, flush_output
+from pytest_procrastinate.forkserver.server import ForkServer
 from pytest_procrastinate.parent.attempt import Attempt
+from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.manager import ProcessManager
 from pytest_procrastinate.process.remote import RemoteForker
 
@@ -17,6 +19,8 @@ class Servers:
     """One fork server at a time, a fork of the pytest process as it is when it starts.
 
     :param manager: Looks after servers and children.
+    :param left: Called when the scopes that ended with a test have been left, or the server died of it.
+    :param fixtures: ``--forked-fixtures``.
     """
 
     def __init__(
@@ -24,25 +28,33 @@ class Servers:
         session: pytest.Session,
         manager: ProcessManager,
         items: Sequence[pytest.Item],
+        left: Callable[[Attempt], None],
         *,
         live: bool,
+        fixtures: str,
     ) -> None:
         self._session = session
         self._manager = manager
         self._items = list(items)
+        self._left = left
         self._live = live
+        self._fixtures = fixtures
+        self._leaving: Attempt | None = None
         self._forker: RemoteForker | None = None
         self._known_files: set[int] = set()
 
-    def fork(self, attempt: Attempt, index: int, next_index: int | None) -> None:
+    def fork(
+        self, attempt: Attempt, index: int, next_index: int | None, *, scopes_end: bool
+    ) -> None:
         """Have a child forked for an attempt; it waits at its gate.
 
+        :param scopes_end: No shared scope outlives this test.
         :raises ForkError: Nothing was left for a server or its child.
         """
         forker = self._forker or self.start()
         new = attempt.number not in self._known_files
         attempt.child = forker.create_process(
-            (index, next_index, attempt.number),
+            (index, next_index, attempt.number, scopes_end),
             attempt,
             descriptors=attempt.files.descriptors if new else (),
         )
@@ -58,6 +70,17 @@ class Servers:
         assert attempt.child is not None
         attempt.child.tell(b".")
 
+    def leave(self, attempt: Attempt, index: int, next_index: int | None) -> bool:
+        """Have the scopes torn down that end with a test; ``left`` is called when that is done.
+
+        :returns: False when there is no server that has any.
+        """
+        if self._forker is None or attempt.number not in self._known_files:
+            return False
+        self._leaving = attempt
+        self._forker.order(("leave", index, next_index, attempt.number))
+        return True
+
     def stop(self) -> None:
         """Let the server go: it leaves when its channel ends."""
         if self._forker is not None and self._forker.server is not None:
@@ -69,17 +92,27 @@ class Servers:
 
         :raises ForkError: Nothing was left for it.
         """
-        flush_all()
-        forker = RemoteForker(self._manager, self._hear, lambda ending: self._server_died(forker))
-        server = ForkServer(self._session, self._items, forker, live=self._live)
+        flush_output(c_flusher())
+        forker = RemoteForker(self._manager, self._hear, lambda ending: self._server_died(forker, ending))
+        server = ForkServer(self._session, self._items, forker, live=self._live, fixtures=self._fixtures)
         forker.server = self._manager.create_process(server)
         self._forker = forker
         self._known_files.clear()
         return forker
 
     def _hear(self, message: object) -> None:
-        raise ValueError(f"a fork server does not say {message!r}")
+        match message:
+            case ("left", bytes(frames)) if self._leaving is not None:
+                attempt, self._leaving = self._leaving, None
+                attempt.scope_left(frames)
+                self._left(attempt)
+            case _:
+                raise ValueError(f"a fork server does not say {message!r}")
 
-    def _server_died(self, server: RemoteForker) -> None:
+    def _server_died(self, server: RemoteForker, ending: Ending) -> None:
         if self._forker is server:
             self._forker = None
+        if self._leaving is not None:
+            attempt, self._leaving = self._leaving, None
+            attempt.server_died(ending)
+            self._left(attempt)

@@ -10,6 +10,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable
+from typing import NoReturn
 
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError, encode
@@ -116,6 +117,7 @@ class ChildProcess:
         """Why it was never forked, if a fork server could not."""
         self.error: FrameError | None = None
         """Why its messages could not be read to the end, if they could not."""
+        self.start_handler: Callable[[ChildProcess], None] | None = None
         self.result = result
         self.channel = channel
         self._completion_handler = completion_handler
@@ -134,6 +136,8 @@ class ChildProcess:
         """Note its process id (new -> running)."""
         self.pid = pid
         self.state = State.RUNNING
+        if self.start_handler is not None:
+            self.start_handler(self)
 
     def tell(self, data: bytes) -> bool:
         """Send bytes down its channel; False when it no longer listens.
@@ -205,7 +209,7 @@ class ChildProcess:
             self._completion_handler(self)
 
 
-def leave(run: Callable[[], None]) -> None:
+def leave(run: Callable[[], None]) -> NoReturn:
     """Call ``run`` and end this process by :func:`os._exit`: nothing of the caller runs twice."""
     status = BROKEN_STATUS
     try:

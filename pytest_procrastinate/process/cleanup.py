@@ -6,13 +6,14 @@ before anything of the task; the parent prepares what they are given.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import FrameType
+
+from pytest_procrastinate.process.leftovers import prctl
 
 Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 
@@ -98,9 +99,9 @@ def die_with_parent(parent_pid: int, signum: int = signal.SIGKILL) -> None:
     :param parent_pid: Taken before the fork. If this is no longer the parent,
         the signal is sent at once: the kernel tells only what happens from now on.
     """
-    if _prctl is None:
+    if prctl is None:
         return
-    _prctl(_PR_SET_PDEATHSIG, int(signum), 0, 0, 0)
+    prctl(_PR_SET_PDEATHSIG, int(signum), 0, 0, 0)
     if os.getppid() != parent_pid:
         os.kill(os.getpid(), signum)
 
@@ -129,18 +130,3 @@ def close_descriptors(descriptors: Iterable[int]) -> None:
             os.close(descriptor)
         except OSError:
             pass
-
-
-def _find_prctl() -> Callable[..., int] | None:
-    # Looked up in the parent, once: loading a library after each fork would cost each child.
-    try:
-        function = ctypes.CDLL(None).prctl
-    except (AttributeError, OSError, TypeError):
-        return None
-    function.restype = ctypes.c_int
-    function.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
-    found: Callable[..., int] = function
-    return found
-
-
-_prctl = _find_prctl()

@@ -7,6 +7,7 @@ no strategy": how many children are right, and which comes next, is not its busi
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import selectors
 import signal
@@ -17,7 +18,7 @@ from collections.abc import Callable
 
 from pytest_procrastinate.process.child import Channel, ChildProcess, State, leave
 from pytest_procrastinate.process.ending import Ending
-from pytest_procrastinate.process.task import Task
+from pytest_procrastinate.process.task import Result, Task
 from pytest_procrastinate.process.waiting import Waiter, default_waiter
 
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL when nobody says otherwise
@@ -25,6 +26,13 @@ GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL when nobody says otherwise
 
 class ForkError(OSError):
     """No process, memory or descriptor was left for another child."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InChild:
+    """What :meth:`ProcessManager.fork` returns in the child: its way up, if it has one."""
+
+    channel: Channel | None
 
 
 class ProcessManager:
@@ -148,11 +156,30 @@ class ProcessManager:
         After Ruby's ``ProcessManager#create_process``, whose handler ran before the pipe was
         drained.
         """
+        forked = self.fork(task.result, completion_handler)
+        if isinstance(forked, ChildProcess):
+            return forked
+        leave(lambda: task.run(forked.channel))
+
+    def fork(
+        self,
+        result: Result | None = None,
+        completion_handler: Callable[[ChildProcess], None] | None = None,
+    ) -> ChildProcess | InChild:
+        """Fork right here: as :meth:`create_process`, but the child returns as well.
+
+        For a caller that splits in the middle of its work. The child's manager is cleaned up and
+        of no more use; it must leave by :func:`os._exit`.
+
+        :returns: The child in the parent, an :class:`InChild` in the child.
+        :raises ForkError: As for :meth:`create_process`.
+        :raises RuntimeError: As for :meth:`create_process`.
+        """
         if self._selector is None:
             raise RuntimeError("set up the manager first")
         ours = theirs = None
         try:
-            if task.result is not None:
+            if result is not None:
                 ours, theirs = socket.socketpair()
             pid = self._fork()
         except OSError as error:
@@ -161,10 +188,14 @@ class ProcessManager:
                     end.close()
             raise ForkError(error.errno, error.strerror) from error
         if pid == 0:
-            leave(lambda: self._run(task, ours, theirs))
+            self.cleanup()
+            if ours is None or theirs is None:
+                return InChild(None)
+            ours.close()
+            return InChild(Channel(theirs))
         if theirs is not None:
             theirs.close()
-        child = ChildProcess(task.result, completion_handler, ours)
+        child = ChildProcess(result, completion_handler, ours)
         child.start(pid)
         self.look_after(child, local=True)
         return child
@@ -302,14 +333,6 @@ class ProcessManager:
             # Python 3.12 warns of a fork beside threads. Nothing that a test did is wrong here.
             warnings.simplefilter("ignore", DeprecationWarning)
             return os.fork()
-
-    def _run(self, task: Task, ours: socket.socket | None, theirs: socket.socket | None) -> None:
-        self.cleanup()
-        if ours is not None and theirs is not None:
-            ours.close()
-            task.run(Channel(theirs))
-        else:
-            task.run(None)
 
     def _hear(self, child: ChildProcess) -> None:
         if not child.receive():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import dataclasses
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from pytest_procrastinate.process.child import ChildProcess, State
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError, encode
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
-from pytest_procrastinate.process.task import Result, Task
+from pytest_procrastinate.process.task import Result
 
 CHUNK_BYTES = 1 << 16
 SERVER_DIED = "the fork server died"
@@ -30,6 +31,7 @@ class RemoteForker:
     :param manager: Looks after the server and after the server's children.
     :param other_message: Hears what the server tells beside endings.
     :param died: Hears how the server ended, before its children are seen to.
+    :param orphaned: Sees to a child that runs when its server dies; by default it is reaped here.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class RemoteForker:
         manager: ProcessManager,
         other_message: Callable[[object], None],
         died: Callable[[Ending], None],
+        orphaned: Callable[[ChildProcess], None] | None = None,
     ) -> None:
         self.server: ChildProcess | None = None
         self.children: dict[int, ChildProcess] = {}
@@ -44,6 +47,7 @@ class RemoteForker:
         self._manager = manager
         self._other_message = other_message
         self._died = died
+        self._orphaned = orphaned or manager.adopt
 
     def create_process(
         self,
@@ -54,20 +58,17 @@ class RemoteForker:
     ) -> ChildProcess:
         """Have the server fork a child for ``order``, and look after it from here.
 
-        :param order: Builtins; what the server's task makes of it is their affair.
+        :param order: Builtins; what the server makes of it is their affair.
         :param descriptors: Further ones that the child needs; duplicated, not taken over.
         :returns: The child, ``new``: its pid is told later.
         :raises ForkError: No descriptor was left, or the server has gone.
         """
-        assert self.server is not None and self.server.channel is not None
         ours = theirs = None
-        number = self._last_number + 1
         try:
             ours, theirs = socket.socketpair()
-            passed = [theirs.fileno(), *descriptors]
-            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", passed))
-            frame = encode(("fork", number, len(passed), order))
-            self.server.channel.sendmsg([frame], [rights])
+            return self._order(
+                order, (theirs.fileno(), *descriptors), ChildProcess(result, completion_handler, ours)
+            )
         except OSError as error:
             if ours is not None:
                 ours.close()
@@ -75,15 +76,46 @@ class RemoteForker:
         finally:
             if theirs is not None:
                 theirs.close()
-        self._last_number = number
-        child = self.children[number] = ChildProcess(result, completion_handler, ours)
-        self._manager.look_after(child, local=False)
-        return child
+
+    def pass_on(
+        self,
+        order: object,
+        completion_handler: Callable[[ChildProcess], None],
+        descriptors: Sequence[int],
+    ) -> ChildProcess:
+        """Pass an order on that came from our own owner: the child speaks to the owner.
+
+        :param descriptors: The child's channel and the others, as they came.
+        :raises ForkError: As for :meth:`create_process`.
+        """
+        try:
+            return self._order(order, descriptors, ChildProcess(None, completion_handler))
+        except OSError as error:
+            raise ForkError(error.errno, f"fork server: {error.strerror}") from error
+
+    def expect(self, completion_handler: Callable[[ChildProcess], None]) -> int:
+        """Look after a child that the server will fork without an order; return its number."""
+        return self._look_after(ChildProcess(None, completion_handler))
 
     def order(self, message: object) -> None:
         """Tell the server something else; nothing happens when it has gone."""
         assert self.server is not None
         self.server.tell(encode(("order", message)))
+
+    def _order(self, order: object, descriptors: Sequence[int], child: ChildProcess) -> ChildProcess:
+        assert self.server is not None and self.server.channel is not None
+        number = self._last_number + 1
+        frame = encode(("fork", number, len(descriptors), order))
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+        self.server.channel.sendmsg([frame], [rights])
+        self._look_after(child)
+        return child
+
+    def _look_after(self, child: ChildProcess) -> int:
+        self._last_number += 1
+        self.children[self._last_number] = child
+        self._manager.look_after(child, local=False)
+        return self._last_number
 
     def incoming_message(self, message: object) -> None:
         """Hear the server."""
@@ -95,6 +127,8 @@ class RemoteForker:
                 child.start(pid)
             case ("ended", int(number), ending) if number in self.children:
                 self.children.pop(number).stop(Ending.from_message(ending))
+            case ("orphaned", int(number)) if number in self.children:
+                self._orphaned(self.children.pop(number))
             case ("refused", int(number), str(reason)) if number in self.children:
                 child = self.children.pop(number)
                 child.refusal = reason
@@ -103,25 +137,38 @@ class RemoteForker:
                 self._other_message(message)
 
     def process_died(self, ending: Ending) -> None:
-        """See to the children of a server that has died: they are ours now, or lost."""
+        """See to the children of a server that has died: they are ours now, or never were forked.
+
+        The latter end as the server did: it may have died of what it did for them.
+        """
         self._died(ending)
-        for child in self.children.values():
+        for child in list(self.children.values()):
             if child.state is State.RUNNING:
-                self._manager.adopt(child)
+                self._orphaned(child)
             else:
                 child.refusal = SERVER_DIED
-                child.stop(Ending.lost(0))
+                child.stop(ending)
         self.children.clear()
 
 
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """A fork that was ordered.
+
+    :ivar descriptors: The end of the child's channel and those passed beside it: now ours.
+    """
+
+    number: int
+    message: object
+    descriptors: tuple[int, ...]
+
+
 class RemoteService:
-    """The fork server's side: hears orders, forks, relays endings.
+    """The fork server's side: hears orders, tells how they went.
 
     :param manager: The server's own.
     :param channel: What leads to the owner.
-    :param make_task: Makes the task of a "fork" order, from the order, the descriptor of the
-        child's own channel and those that were passed beside it. Its ``result`` is None. In the
-        server the channel is closed after the fork; the others are the task's affair.
+    :param fork: Called with each order to fork.
     :param other_order: Hears the other orders.
     """
 
@@ -129,14 +176,14 @@ class RemoteService:
         self,
         manager: ProcessManager,
         channel: socket.socket,
-        make_task: Callable[[object, int, list[int]], Task],
+        fork: Callable[[Order], None],
         other_order: Callable[[object], None],
     ) -> None:
         self.open = True
         """False once the owner has gone: then there is nobody left to fork for."""
         self._manager = manager
         self._channel = channel
-        self._make_task = make_task
+        self._fork = fork
         self._other_order = other_order
         self._decoder = Decoder()
         self._descriptors: list[int] = []
@@ -151,6 +198,22 @@ class RemoteService:
         # A broken pipe is seen as the end of the orders, a moment later.
         with contextlib.suppress(OSError):
             self._channel.sendall(encode(message))
+
+    def forked(self, order: Order, pid: int | None) -> None:
+        """Tell that an order's child runs."""
+        self.tell(("forked", order.number, pid))
+
+    def ended(self, order: Order, ending: Ending) -> None:
+        """Tell how an order's child ended, for good."""
+        self.tell(("ended", order.number, ending.as_message()))
+
+    def refused(self, order: Order, reason: str) -> None:
+        """Tell that an order cannot be carried out."""
+        self.tell(("refused", order.number, reason))
+
+    def orphaned(self, order: Order) -> None:
+        """Tell that a child runs whose parent has died: it is the owner's to reap."""
+        self.tell(("orphaned", order.number))
 
     def _hear(self) -> None:
         try:
@@ -172,24 +235,12 @@ class RemoteService:
         match message:
             case ("fork", int(number), int(count), order):
                 passed, self._descriptors = self._descriptors[:count], self._descriptors[count:]
+                ordered = Order(number, order, tuple(passed))
                 if len(passed) == count:
-                    self._fork(number, order, *passed)
+                    self._fork(ordered)
                 else:  # the kernel drops what does not fit in our table, see MSG_CTRUNC in recv(2)
-                    self.tell(("refused", number, "no descriptor is left in the fork server"))
+                    self.refused(ordered, "no descriptor is left in the fork server")
+                    for descriptor in passed:
+                        os.close(descriptor)
             case ("order", order):
                 self._other_order(order)
-
-    def _fork(self, number: int, order: object, channel: int, *descriptors: int) -> None:
-        def relay(child: ChildProcess) -> None:
-            assert child.ending is not None
-            self.tell(("ended", number, child.ending.as_message()))
-
-        try:
-            task = self._make_task(order, channel, list(descriptors))
-            child = self._manager.create_process(task, relay)
-        except ForkError as error:
-            self.tell(("refused", number, str(error)))
-        else:
-            self.tell(("forked", number, child.pid))
-        finally:
-            os.close(channel)

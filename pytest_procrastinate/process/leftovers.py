@@ -1,0 +1,363 @@
+"""What a child left running: found, adopted, and ended; described for those who ask.
+
+A process is meant by pid *and* start time, so that a number given away since
+hits nobody else. Linux only: elsewhere nothing is found, and nothing fails.
+
+A child's descendants are its own while it lives (:func:`descendants`). When it
+dies they become children of the nearest subreaper above it, daemons that have
+left its session and closed their files too: what this process has then, and
+had not before (:func:`known_children`, :func:`adopted`), was left by it. The
+group of a child holds what an interactive shell would call its job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import enum
+import os
+import select
+import shlex
+import signal
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+Identity = tuple[int, int]
+"""Pid and start time of a process: unlike a pid, never given to another."""
+
+KILL_SECONDS = 5.0
+"""How long SIGKILL may take: the kernel frees gigabytes, or waits for a disk."""
+
+_DESCRIBED_CHARACTERS = 200
+
+# How multiprocessing starts one; its command line is all that tells it.
+_TRACKER = "multiprocessing.resource_tracker import main"
+
+_PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37  # linux/prctl.h
+
+# Linux: also children whose end raises another signal than SIGCHLD, or none. See waitpid(2).
+_WALL = 0x40000000
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A process that somebody left running.
+
+    ``started`` is in clock ticks since the machine booted; ``command`` is
+    empty for a process that has ended but is not reaped.
+    """
+
+    pid: int
+    started: int
+    name: str
+    command: str
+
+    @property
+    def identity(self) -> Identity:
+        """What tells it from any other process, past and future."""
+        return self.pid, self.started
+
+    def describe(self) -> str:
+        """Return what a message says of it: ``process 4711 (sleep 60)``."""
+        words = self.command or self.name
+        if len(words) > _DESCRIBED_CHARACTERS:
+            words = words[:_DESCRIBED_CHARACTERS] + "..."
+        return f"process {self.pid} ({words})"
+
+
+class Outcome(enum.Enum):
+    """What became of a leftover."""
+
+    SETTLED = "ended by itself"
+    TERMINATED = "ended by SIGTERM"
+    KILLED = "ended by SIGKILL"
+    LEFT = "is still running"
+
+
+# --- finding -------------------------------------------------------------------------------------
+
+
+def look_at(pid: int) -> Leftover | None:
+    """Return what can be told of a process; None when there is none."""
+    stat = _stat(pid)
+    if stat is None:
+        return None
+    name, fields = stat
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    except OSError:
+        words = [b""]
+    # A message is UTF-8, an argument may be anything.
+    command = shlex.join(word.decode(errors="backslashreplace") for word in words if words != [b""])
+    return Leftover(pid, int(fields[_STARTED]), name, command)
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the pids of a process's children, those that are not reaped too; from /proc."""
+    children: list[int] = []
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return children
+    for thread in threads:
+        try:
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                children += [int(child) for child in file.read().split()]
+        except OSError:  # the thread has ended, or the kernel has no CONFIG_PROC_CHILDREN
+            continue
+    return children
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the pids of all that descends from a living process, the nearest first."""
+    found = children_of(pid)
+    for child in found:  # grows while it is walked
+        found += [grandchild for grandchild in children_of(child) if grandchild not in found]
+    return found
+
+
+def group_members(group: int) -> list[int]:
+    """Return the pids of a process group, those that have ended left out.
+
+    Call it before the child that led the group is reaped, or right after: as
+    long as the group has a member, no process and no group gets its number.
+    """
+    # One system call when there is nobody, which is nearly always.
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return []
+    except PermissionError:  # somebody is there, and is another user now
+        pass
+    members: list[int] = []
+    for pid in _all_processes():
+        stat = _stat(pid)
+        if (
+            stat is not None
+            and int(stat[1][_GROUP]) == group
+            and stat[1][_STATE] not in (b"Z", b"X")
+        ):
+            members.append(pid)
+    return members
+
+
+def known_children() -> frozenset[Identity]:
+    """Return the children that this process has now: fixtures' own, other plugins' own.
+
+    Taken before each fork; what is in it is nobody's leftover.
+    """
+    children = map(look_at, children_of(os.getpid()))
+    return frozenset(child.identity for child in children if child is not None)
+
+
+def adopted(known: Collection[Identity], own: Collection[int] = ()) -> list[Leftover]:
+    """Return the children that this process has now and had not.
+
+    :param known: From :func:`known_children`.
+    :param own: The pids of children that a manager looks after.
+    """
+    found: list[Leftover] = []
+    for pid in children_of(os.getpid()):
+        if pid not in own:
+            leftover = look_at(pid)
+            if leftover is not None and leftover.identity not in known:
+                found.append(leftover)
+    return found
+
+
+# --- adopting ------------------------------------------------------------------------------------
+
+
+def set_subreaper(adopts: bool) -> bool:
+    """Make this process adopt the orphans among its descendants, or not; return what it did.
+
+    The nearest such process above an orphan adopts it. Not inherited by a fork.
+    Elsewhere than on Linux nothing happens: init adopts.
+    """
+    if prctl is None:
+        return False
+    before = ctypes.c_int(0)
+    prctl(_PR_GET_CHILD_SUBREAPER, ctypes.addressof(before), 0, 0, 0)
+    prctl(_PR_SET_CHILD_SUBREAPER, int(adopts), 0, 0, 0)
+    return bool(before.value)
+
+
+@contextlib.contextmanager
+def become_subreaper() -> Iterator[None]:
+    """Adopt orphans for a while. Who adopts must reap: see :func:`adopted` and :func:`end`."""
+    before = set_subreaper(True)
+    try:
+        yield
+    finally:
+        set_subreaper(before)
+
+
+def _find_prctl() -> Callable[..., int] | None:
+    # Looked up once, in the parent: loading a library after each fork would cost each child.
+    try:
+        function = ctypes.CDLL(None).prctl
+    except (AttributeError, OSError, TypeError):
+        return None
+    function.restype = ctypes.c_int
+    function.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+    found: Callable[..., int] = function
+    return found
+
+
+prctl = _find_prctl()
+"""prctl(2) with its five arguments; None where there is none."""
+
+
+# --- ending --------------------------------------------------------------------------------------
+
+
+def end(
+    processes: Iterable[Leftover], *, settle_seconds: float, grace_seconds: float
+) -> dict[Leftover, Outcome]:
+    """End processes and what descends from them; return what became of each.
+
+    Blocks for as long as it takes, at most ``settle_seconds`` + ``grace_seconds``
+    + ``KILL_SECONDS``, and ``grace_seconds`` more for a resource tracker of
+    :mod:`multiprocessing`: that one ends when its clients have, removes what
+    they left in shared memory, and is never signalled.
+
+    Those that are children of this process (it adopted them) are reaped, each
+    by its own pid: give it nobody whom somebody else waits for. What they
+    fork at the very end may escape; ask :func:`adopted` again.
+
+    :param settle_seconds: For those that are on their way out already.
+    :param grace_seconds: Between SIGTERM and SIGKILL.
+    :raises OSError: No descriptor was left to hold one by (EMFILE, ENFILE).
+    """
+    with contextlib.ExitStack() as stack:
+        wanted = _Wanted(stack)
+        wanted.add(processes)
+        wanted.wait(settle_seconds, Outcome.SETTLED)
+        # SIGCONT lets a stopped process see the SIGTERM.
+        wanted.send(signal.SIGTERM, signal.SIGCONT)
+        wanted.wait(grace_seconds, Outcome.TERMINATED)
+        wanted.send(signal.SIGKILL)
+        wanted.wait(KILL_SECONDS, Outcome.KILLED)
+        wanted.running.update(wanted.trackers)
+        wanted.wait(grace_seconds, Outcome.SETTLED)
+        return wanted.outcomes | dict.fromkeys(wanted.running, Outcome.LEFT)
+
+
+class _Wanted:
+    """The processes that are being ended, each held by a pidfd."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self.running: dict[Leftover, int] = {}
+        self.trackers: dict[Leftover, int] = {}
+        self.outcomes: dict[Leftover, Outcome] = {}
+        self._stack = stack
+        self._seen: set[Identity] = set()
+
+    def add(self, processes: Iterable[Leftover]) -> None:
+        """Hold processes and what descends from them."""
+        found = list(processes)
+        for process in found:  # grows while it is walked
+            if process.identity not in self._seen:
+                self._seen.add(process.identity)
+                self._hold(process)
+            found += [
+                child
+                for child in map(look_at, children_of(process.pid))
+                if child is not None and child.identity not in self._seen
+            ]
+
+    def _hold(self, process: Leftover) -> None:
+        try:
+            pidfd = _pidfd_open(process.pid)
+        except ProcessLookupError:
+            self.outcomes[process] = Outcome.SETTLED
+            return
+        self._stack.callback(os.close, pidfd)
+        now = look_at(process.pid)
+        if now is None or now.identity != process.identity:
+            self.outcomes[process] = Outcome.SETTLED
+        elif _TRACKER in process.command:
+            self.trackers[process] = pidfd
+        else:
+            self.running[process] = pidfd
+
+    def send(self, *signums: int) -> None:
+        """Send signals to all that still run, to those forked meanwhile too."""
+        self.add(list(self.running))
+        for pidfd in self.running.values():
+            for signum in signums:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    _pidfd_send_signal(pidfd, signum)
+
+    def wait(self, seconds: float, outcome: Outcome) -> None:
+        """Sleep until all have ended, at most ``seconds``; note ``outcome`` for those that have."""
+        poll = select.poll()
+        held = {pidfd: process for process, pidfd in self.running.items()}
+        for pidfd in held:
+            poll.register(pidfd, select.POLLIN)
+        deadline = time.monotonic() + seconds
+        while held:
+            left = max(0.0, deadline - time.monotonic())
+            ended = poll.poll(left * 1000)
+            for pidfd, _ in ended:
+                poll.unregister(pidfd)
+                process = held.pop(pidfd)
+                del self.running[process]
+                self.outcomes[process] = outcome
+                # ECHILD: it has a parent beside us, who reaps it.
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(process.pid, os.WNOHANG | _WALL)
+            if not ended and left == 0:
+                break
+
+
+# --- the kernel's words --------------------------------------------------------------------------
+
+
+def _stat(pid: int) -> tuple[str, list[bytes]] | None:
+    """Return a process's name, and the fields behind it in /proc/<pid>/stat; see proc(5)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name may hold blanks and brackets.
+            before, _, after = file.read().rpartition(b")")
+    except OSError:
+        return None
+    return before.partition(b"(")[2].decode(errors="backslashreplace"), after.split()
+
+
+# Indices into those fields: the third of stat is the first here.
+_STATE, _GROUP, _STARTED = 0, 2, 19
+
+
+def _all_processes() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+
+
+def _pidfd_open(pid: int) -> int:
+    # Missing where Python was built with the headers of an old kernel.
+    if hasattr(os, "pidfd_open"):
+        return os.pidfd_open(pid)
+    return _system_call(_NR_PIDFD_OPEN, pid, 0)
+
+
+def _pidfd_send_signal(pidfd: int, signum: int) -> None:
+    if hasattr(signal, "pidfd_send_signal"):
+        signal.pidfd_send_signal(pidfd, signum)
+    else:
+        _system_call(_NR_PIDFD_SEND_SIGNAL, pidfd, signum, None, 0)
+
+
+# The same on every architecture, as all that is newer than Linux 5.0.
+_NR_PIDFD_SEND_SIGNAL, _NR_PIDFD_OPEN = 424, 434
+
+
+def _system_call(*arguments: int | None) -> int:
+    result = int(ctypes.CDLL(None, use_errno=True).syscall(*arguments))
+    if result == -1:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
