@@ -30,6 +30,10 @@ Identity = tuple[int, int]
 KILL_SECONDS = 5.0
 """How long SIGKILL may take: the kernel frees gigabytes, or waits for a disk."""
 
+MAX_ROUNDS = 5
+"""How often those are ended, too, that were found when the others had ended. A
+process that forks faster than it can be killed is not followed for ever."""
+
 _DESCRIBED_CHARACTERS = 200
 
 # How multiprocessing starts one; its command line is all that tells it.
@@ -148,8 +152,12 @@ def known_children() -> frozenset[Identity]:
 
     Taken before each fork; what is in it is nobody's leftover.
     """
-    children = map(look_at, children_of(os.getpid()))
-    return frozenset(child.identity for child in children if child is not None)
+    known: set[Identity] = set()
+    for pid in children_of(os.getpid()):
+        stat = _stat(pid)
+        if stat is not None:
+            known.add((pid, int(stat[1][_STARTED])))
+    return frozenset(known)
 
 
 def adopted(known: Collection[Identity], own: Collection[int] = ()) -> list[Leftover]:
@@ -214,32 +222,43 @@ prctl = _find_prctl()
 
 
 def end(
-    processes: Iterable[Leftover], *, settle_seconds: float, grace_seconds: float
+    processes: Iterable[Leftover],
+    *,
+    settle_seconds: float,
+    grace_seconds: float,
+    look_again: Callable[[], Iterable[Leftover]] = tuple,
 ) -> dict[Leftover, Outcome]:
     """End processes and what descends from them; return what became of each.
 
-    Blocks for as long as it takes, at most ``settle_seconds`` + ``grace_seconds``
-    + ``KILL_SECONDS``, and ``grace_seconds`` more for a resource tracker of
-    :mod:`multiprocessing`: that one ends when its clients have, removes what
-    they left in shared memory, and is never signalled.
+    Blocks for as long as it takes: as a rule at most ``settle_seconds`` +
+    ``grace_seconds`` + ``KILL_SECONDS``, and ``grace_seconds`` more for a
+    resource tracker of :mod:`multiprocessing`: that one ends when its clients
+    have, removes what they left in shared memory, and is never signalled.
 
     Those that are children of this process (it adopted them) are reaped, each
-    by its own pid: give it nobody whom somebody else waits for. What they
-    fork at the very end may escape; ask :func:`adopted` again.
+    by its own pid: give it nobody whom somebody else waits for.
 
     :param settle_seconds: For those that are on their way out already.
     :param grace_seconds: Between SIGTERM and SIGKILL.
+    :param look_again: Returns leftovers anew, those known already too: who ends
+        leaves its children to be adopted here. Usually asks :func:`adopted`.
     :raises OSError: No descriptor was left to hold one by (EMFILE, ENFILE).
     """
     with contextlib.ExitStack() as stack:
         wanted = _Wanted(stack)
         wanted.add(processes)
+        settled = time.monotonic() + settle_seconds
         wanted.wait(settle_seconds, Outcome.SETTLED)
-        # SIGCONT lets a stopped process see the SIGTERM.
-        wanted.send(signal.SIGTERM, signal.SIGCONT)
-        wanted.wait(grace_seconds, Outcome.TERMINATED)
-        wanted.send(signal.SIGKILL)
-        wanted.wait(KILL_SECONDS, Outcome.KILLED)
+        while wanted.add(look_again()) and time.monotonic() < settled:
+            wanted.wait(settled - time.monotonic(), Outcome.SETTLED)
+        for _ in range(MAX_ROUNDS):
+            # SIGCONT lets a stopped process see the SIGTERM.
+            wanted.send(signal.SIGTERM, signal.SIGCONT)
+            wanted.wait(grace_seconds, Outcome.TERMINATED)
+            wanted.send(signal.SIGKILL)
+            wanted.wait(KILL_SECONDS, Outcome.KILLED)
+            if not wanted.add(look_again()):
+                break
         wanted.running.update(wanted.trackers)
         wanted.wait(grace_seconds, Outcome.SETTLED)
         return wanted.outcomes | dict.fromkeys(wanted.running, Outcome.LEFT)
@@ -255,8 +274,9 @@ class _Wanted:
         self._stack = stack
         self._seen: set[Identity] = set()
 
-    def add(self, processes: Iterable[Leftover]) -> None:
-        """Hold processes and what descends from them."""
+    def add(self, processes: Iterable[Leftover]) -> bool:
+        """Hold processes and what descends from them; tell whether one was new."""
+        known = len(self._seen)
         found = list(processes)
         for process in found:  # grows while it is walked
             if process.identity not in self._seen:
@@ -267,6 +287,7 @@ class _Wanted:
                 for child in map(look_at, children_of(process.pid))
                 if child is not None and child.identity not in self._seen
             ]
+        return len(self._seen) > known
 
     def _hold(self, process: Leftover) -> None:
         try:

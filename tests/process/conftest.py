@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from watching import Watch
+from watching import Ready, Watch
 
 
 @pytest.fixture
@@ -14,3 +14,11 @@ def watch(make_waiter) -> Iterator[Watch]:
     watch = Watch(make_waiter())
     yield watch
     watch.close()
+
+
+@pytest.fixture
+def ready() -> Iterator[Ready]:
+    """How processes tell that they are where the test wants them."""
+    ready = Ready()
+    yield ready
+    ready.close()

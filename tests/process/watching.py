@@ -1,10 +1,11 @@
-"""What the tests of waiting share: a manager in small, and children that wait at a gate."""
+"""What the tests of the mechanism share: a manager in small, and children in a known state."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import selectors
+import signal
 import socket
 import threading
 import time
@@ -148,3 +149,36 @@ def in_thread(function: Callable[[], object]) -> object:
     thread.start()
     thread.join()
     return outcome[0]
+
+
+class Ready:
+    """How processes of a test tell their pids, when they are where the test wants them."""
+
+    def __init__(self) -> None:
+        self.read_end, self.write_end = os.pipe()
+
+    def tell(self) -> None:
+        os.write(self.write_end, b"%d\n" % os.getpid())
+
+    def hear(self, count: int = 1) -> list[int]:
+        told = b""
+        while told.count(b"\n") < count:
+            told += os.read(self.read_end, 100)
+        return [int(pid) for pid in told.split()]
+
+    def close(self) -> None:
+        os.close(self.read_end)
+        os.close(self.write_end)
+
+
+def fork(action: Callable[[], object]) -> int:
+    """Fork a process that does ``action``, then sleeps until it is ended."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            action()
+            while True:
+                signal.pause()
+        finally:
+            os._exit(99)
+    return pid
