@@ -11,6 +11,7 @@ from pytest_procrastinate.plugin import (
     pytest_load_initial_conftests,
     pytest_report_header,
     pytest_runtestloop,
+    pytest_terminal_summary,
 )
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "pytest_load_initial_conftests",
     "pytest_report_header",
     "pytest_runtestloop",
+    "pytest_terminal_summary",
 ]

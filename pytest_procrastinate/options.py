@@ -10,7 +10,8 @@ import pytest
 
 from pytest_procrastinate.pytest_private import condition_holds
 
-MARK_KEYWORDS = ("condition", "reason")
+MARK_KEYWORDS = ("condition", "reason", "fixtures")
+FIXTURES = ("auto", "shared", "fresh")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Settings:
     """What was asked for one item."""
 
     forked: bool = False
+    fixtures: str = "auto"
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -29,6 +31,20 @@ def add_options(parser: pytest.Parser) -> None:
         dest="no_forked",
         default=False,
         help="run no test in a child, whatever --forked, the ini and marks say",
+    )
+    group.addoption(
+        "--forked-fixtures",
+        dest="forked_fixtures",
+        metavar="auto|shared|fresh",
+        help="fixtures of a broader scope: shared copy-on-write, set up fresh in each child, or "
+        "(auto, the default) shared where that is safe",
+    )
+    parser.addini("forked_fixtures", "as --forked-fixtures", default="auto")
+    parser.addini(
+        "forked_shared_fixtures",
+        "names or globs of fixtures that auto shares although they open files, sockets or processes",
+        type="args",
+        default=[],
     )
     parser.addini(
         "forked",
@@ -73,7 +89,33 @@ def settings_of(item: pytest.Item) -> Settings:
         return Settings()
     if marked is None:
         marked = bool(config.getoption("forked", False) or config.getini("forked"))
-    return Settings(forked=marked)
+    fixtures = fixtures_mode(config)
+    if mark is not None and "fixtures" in mark.kwargs:
+        fixtures = one_of(FIXTURES, mark.kwargs["fixtures"], f"{item.nodeid}: forked(fixtures=...)")
+    return Settings(forked=marked, fixtures=fixtures)
+
+
+def fixtures_mode(config: pytest.Config) -> str:
+    """Return what ``--forked-fixtures`` or its ini says.
+
+    :raises pytest.UsageError: It is not one of the words.
+    """
+    given = config.getoption("forked_fixtures", None)
+    if given is not None:
+        return one_of(FIXTURES, given, "--forked-fixtures")
+    return one_of(FIXTURES, config.getini("forked_fixtures"), "forked_fixtures (ini)")
+
+
+def one_of(words: tuple[str, ...], given: object, name: str) -> str:
+    """Return ``given``, which must be one of the words.
+
+    :raises pytest.UsageError: It is not; names the option and the fix.
+    """
+    if given in words:
+        return str(given)
+    close = difflib.get_close_matches(str(given), words, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"write {', '.join(words[:-1])} or {words[-1]}"
+    raise pytest.UsageError(f"{name}: {str(given)!r} is unknown; {hint}")
 
 
 def _condition(item: pytest.Item, mark: pytest.Mark) -> bool:

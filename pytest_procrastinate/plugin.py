@@ -71,3 +71,11 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
     run_items(session, settings)
     return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    from pytest_procrastinate.parent.loop import FRESH_FIXTURES
+    from pytest_procrastinate.parent.terminal import fresh_fixtures_lines
+
+    for line in fresh_fixtures_lines(config.stash.get(FRESH_FIXTURES, {})):
+        terminalreporter.write_line(line)

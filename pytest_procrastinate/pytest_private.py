@@ -75,19 +75,26 @@ class Inherited:
     def __init__(self, session: pytest.Session) -> None:
         self._kept: list[object] = []
         self._session = session
+        self._owned_above: set[Any] = set()
         self.definitions = [d for d in _fixture_definitions(session) if d.cached_result is not None]
         """The fixtures that are set up, or have been."""
 
-    def disown(self) -> None:
+    def disown(self, but: pytest.Item | None = None) -> None:
         """Forget the finalizers of all that is set up now; the values stay usable.
+
+        :param but: An item whose own finalizers stay.
 
         ``session._setupstate.stack``: {node: (finalizers, exception)};
         ``FixtureDef._finalizers``. ``finish`` is shadowed: 8.0 calls it in each process that uses
         the fixture.
         """
-        for finalizers, _ in self._session._setupstate.stack.values():
-            self._kept.append(list(finalizers))
-            finalizers.clear()
+        state = self._session._setupstate
+        for node, (finalizers, _) in state.stack.items():
+            if node is not but:
+                if _has_teardown(state, node):
+                    self._owned_above.add(node)
+                self._kept.append(list(finalizers))
+                finalizers.clear()
         for definition in self.definitions:
             if definition.cached_result is not None:
                 self._kept.append((list(definition._finalizers), definition.cached_result))
@@ -96,7 +103,12 @@ class Inherited:
         self.definitions = []
 
     def become_child(
-        self, item: pytest.Item, leaving: Callable[..., None], *, stays: bool
+        self,
+        item: pytest.Item,
+        leaving: Callable[..., None],
+        *,
+        stays: bool,
+        fresh: bool = False,
     ) -> None:
         """Make what is set up now inherited, in a child that runs ``item`` and nothing after it.
 
@@ -105,17 +117,16 @@ class Inherited:
         :param leaving: Called as the test's teardown begins when a scope that was inherited, with
             something to tear down, ends with this test: its owner has to do it.
         :param stays: Whether scopes may outlive this test.
+        :param fresh: Whether what was set up is to be set up anew.
         """
         state = self._session._setupstate
         chain = item.listchain()
         while state.stack and list(state.stack) != chain[: len(state.stack)]:
             self._kept.append(state.stack.popitem())
-        owned = [node for node in state.stack if node is not item and _has_teardown(state, node)]
-        own_item = state.stack.get(item)
-        finalizers = list(own_item[0]) if own_item is not None else []
-        self.disown()
-        if own_item is not None:
-            own_item[0].extend(finalizers)
+        self.disown(but=item)
+        owned = self._owned_above.intersection(state.stack)
+        if fresh:
+            self._forget_all()
         whole = state.teardown_exact
 
         def teardown_all(nextitem: pytest.Item | None) -> None:
@@ -125,6 +136,15 @@ class Inherited:
             whole(None)
 
         state.teardown_exact = teardown_all  # type: ignore[method-assign]
+
+
+    def _forget_all(self) -> None:
+        self._kept.append(dict(self._session._setupstate.stack))
+        self._session._setupstate.stack.clear()
+        for definition in _fixture_definitions(self._session):
+            if definition.cached_result is not None:
+                self._kept.append(definition.cached_result)
+                _forget(definition, None)
 
 
 def _forget(definition: Any, request: Any) -> None:
@@ -138,7 +158,7 @@ def _forget(definition: Any, request: Any) -> None:
 def _has_teardown(state: Any, node: Any) -> bool:
     """Whether something happens when the node is torn down."""
     finalizers, _ = state.stack[node]
-    return len(finalizers) > 1 or type(node).teardown is not pytest.Item.teardown
+    return any(getattr(f, "__func__", None) is not pytest.Item.teardown for f in finalizers)
 
 
 def _fixture_definitions(session: pytest.Session) -> Iterator[Any]:
@@ -160,6 +180,7 @@ def on_set_up(session: pytest.Session, call: Callable[[pytest.Item], None]) -> N
     set_up = state.setup
 
     def set_up_and_call(item: pytest.Item) -> None:
+        __tracebackhide__ = True
         try:
             set_up(item)
         except BaseException:
@@ -178,7 +199,7 @@ def leave_item(session: pytest.Session, item: pytest.Item) -> None:
     session._setupstate.stack.pop(item, None)
     item._report_sections.clear()  # type: ignore[attr-defined]
     for _, definition, _ in fixtures_of(item):
-        if definition.scope == "function":
+        if definition.cached_result is None:
             definition._finalizers.clear()
         else:
             definition._finalizers[:] = [f for f in definition._finalizers if not _is_for_item(f)]
@@ -231,11 +252,31 @@ def needs_set_up(collector: Any) -> bool:
     return type(collector).setup is not pytest.Item.setup
 
 
-def anything_to_tear_down(session: pytest.Session, nextitem: pytest.Item | None) -> bool:
-    """Whether a teardown up to ``nextitem`` would do anything."""
+def anything_to_tear_down(
+    session: pytest.Session, nextitem: pytest.Item | None, but: Any = None
+) -> bool:
+    """Whether a teardown up to ``nextitem`` would do anything, for other nodes than ``but``."""
     state = session._setupstate
     chain = nextitem.listchain() if nextitem is not None else []
-    return any(node not in chain and _has_teardown(state, node) for node in state.stack)
+    return any(
+        node not in chain and node is not but and _has_teardown(state, node)
+        for node in state.stack
+        if not isinstance(node, pytest.Item)
+    )
+
+
+def pop_scopes(session: pytest.Session, nextitem: pytest.Item | None) -> None:
+    """Take the nodes that ``nextitem`` is not in off the stack; they have nothing to tear down."""
+    chain = nextitem.listchain() if nextitem is not None else []
+    stack = session._setupstate.stack
+    while stack and list(stack) != chain[: len(stack)]:
+        stack.popitem()
+
+
+def parameter_index(item: pytest.Item, definition: Any) -> int:
+    """Return which of its parameters a fixture is set up with for an item, 0 for none."""
+    indices = getattr(getattr(item, "callspec", None), "indices", {})
+    return int(indices.get(definition.argname, 0))
 
 
 def tear_down_scopes(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestReport:

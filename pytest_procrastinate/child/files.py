@@ -17,7 +17,8 @@ from collections.abc import Sequence
 PHASES = ("", "setup", "call", "teardown")
 PAGE_BYTES = 1 << 18
 _HEAD = struct.Struct("=BxxxIdd")  # phase, bytes of untold frames, when the test and the phase began
-_FRAMES_AT = 64
+_NOTE_AT, _NOTE_BYTES = 64, 448
+_FRAMES_AT = _NOTE_AT + _NOTE_BYTES
 
 
 class Page:
@@ -32,6 +33,7 @@ class Page:
     def begin(self) -> None:
         """Start over, in the child, as its turn comes."""
         self._untold = self._phase = 0
+        self.note("", "", 0)
         self._began = self._phase_began = time.monotonic()
         self._write()
 
@@ -40,6 +42,18 @@ class Page:
         self._phase = PHASES.index(phase)
         self._phase_began = time.monotonic()
         self._write()
+
+    def note(self, name: str, nodeid: str, index: int) -> None:
+        """Note which broader fixture is being set up, for which node and parameter; '' for none."""
+        text = f"{name}\0{nodeid}\0{index}\0".encode("utf-8", "replace") if name else b"\0"
+        if len(text) <= _NOTE_BYTES:
+            self._memory[_NOTE_AT : _NOTE_AT + len(text)] = text
+
+    def read_note(self) -> tuple[str, str, str]:
+        """Return what was noted, in the parent: name, node and index, '' for none."""
+        text = bytes(self._memory[_NOTE_AT : _NOTE_AT + _NOTE_BYTES]).decode("utf-8", "replace")
+        name, nodeid, index, *_ = (*text.split("\0"), "", "", "")
+        return name, nodeid, index
 
     def add(self, frames: bytes) -> bool:
         """Keep frames that will be sent later; False where there is no room."""
@@ -67,8 +81,11 @@ class Page:
         return PHASES[phase] if phase < len(PHASES) else "", began, phase_began, bytes(frames)
 
     def clear(self) -> None:
-        """Make it as new, in the parent."""
-        _HEAD.pack_into(self._memory, 0, 0, 0, 0.0, 0.0)
+        """Make it as new."""
+        self._untold = self._phase = 0
+        self._began = self._phase_began = 0.0
+        self._write()
+        self.note("", "", 0)
 
     def close(self) -> None:
         """Give the memory back."""

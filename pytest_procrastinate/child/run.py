@@ -39,20 +39,28 @@ class Prepared:
 class ChildProgram:
     """What a test's child runs; where broader fixtures are missing, its fork server begins it.
 
+    :ivar number: The number that the pytest process knows the files by.
     :ivar scopes_end: No test comes after this one that shares a scope with it.
+    :ivar fresh: It sets up all that it needs, though some of it may be set up already.
     """
 
     prepared: Prepared
     item: pytest.Item
     nextitem: pytest.Item | None
     files: ChildFiles
-    scopes_end: bool
+    number: int
+    scopes_end: bool = True
+    fresh: bool = False
 
-    def run(self, channel: Channel) -> None:
-        """Run the test, in its child. Returns when all is told; the caller leaves."""
+    def run(self, channel: Channel, word: bytes | None = None) -> None:
+        """Run the test, in its child. Returns when all is told; the caller leaves.
+
+        :param word: What opened its gate, if that is open already.
+        """
         self.point_here()
         self.become_child()
-        word = channel.wait()
+        if word is None:
+            word = channel.wait()
         if len(word) != GATE.size:
             return  # the pytest process has gone, or wants this test no more
         self.begin(channel, word)
@@ -75,7 +83,7 @@ class ChildProgram:
         """Make this process, just forked, the test's own."""
         prepared = self.prepared
         prepared.inherited.become_child(
-            self.item, self._tell_leaving, stays=not self.scopes_end
+            self.item, self._tell_leaving, stays=not self.scopes_end, fresh=self.fresh
         )
 
     def start_child(self) -> None:
@@ -126,6 +134,10 @@ class PassOn(pytest.exit.Exception):
 
     def __init__(self) -> None:
         super().__init__("taken over by a child")
+
+
+class StartOver(PassOn):
+    """Unwinds the protocol in a fork server: a child begins the item from its beginning."""
 
 
 def _raised(error: BaseException) -> tuple[object, ...]:

@@ -124,20 +124,24 @@ class PhaseMarker:
         self.page: Page | None = None
 
     def _enter(self, phase: str) -> Iterator[None]:
+        __tracebackhide__ = True
         if self.page is not None:
             self.page.enter(phase)
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self) -> Iterator[None]:
+        __tracebackhide__ = True
         return (yield from self._enter("setup"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self) -> Iterator[None]:
+        __tracebackhide__ = True
         return (yield from self._enter("call"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self) -> Iterator[None]:
+        __tracebackhide__ = True
         return (yield from self._enter("teardown"))
 
 

@@ -7,6 +7,8 @@ where the test's own set-up begins: the child goes on as if nothing had happened
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -16,8 +18,10 @@ import pytest
 
 from pytest_procrastinate.child.capture import OwnCapture
 from pytest_procrastinate.child.files import ChildFiles
-from pytest_procrastinate.child.run import GATE, ChildProgram, PassOn, Prepared
+from pytest_procrastinate.child.run import GATE, ChildProgram, PassOn, Prepared, StartOver
 from pytest_procrastinate.child.telling import PhaseMarker, Teller
+from pytest_procrastinate.forkserver.narrower import Narrower
+from pytest_procrastinate.forkserver.safety import Snapshot
 from pytest_procrastinate.forkserver.sharing import Sharing
 from pytest_procrastinate.child.streams import c_flusher, high_duplicate
 from pytest_procrastinate.forkserver.watchdogs import Watchdogs
@@ -31,7 +35,8 @@ from pytest_procrastinate.pytest_private import (
     anything_to_tear_down,
     leave_item,
     on_set_up,
-    stack_of,
+    parameter_index,
+    pop_scopes,
     tear_down_all,
     tear_down_scopes,
 )
@@ -42,7 +47,7 @@ class ForkServer:
 
     :param items: All items of the session, known to both sides by their index.
     :param live: Tests tell as they run, see :class:`.Teller`.
-    :param fixtures: ``--forked-fixtures``.
+    :param modes: Gives an item's ``--forked-fixtures``.
     """
 
     def __init__(
@@ -52,13 +57,13 @@ class ForkServer:
         result: RemoteForker,
         *,
         live: bool,
-        fixtures: str,
+        modes: Callable[[pytest.Item], str],
     ) -> None:
         self.result = result
         self._session = session
         self._items = items
         self._live = live
-        self._fixtures = fixtures
+        self._modes = modes
 
     def run(self, endpoint: Endpoint | None) -> None:
         """Serve until the pytest process has gone or closes the channel."""
@@ -78,7 +83,7 @@ class ForkServer:
             live=self._live,
         )
         self._session.config.pluginmanager.register(prepared.marker, "forked-phases")
-        Server(prepared, self._items, Sharing(self._session, self._fixtures), endpoint).serve()
+        Server(prepared, self._items, Sharing(self._session, self._modes), endpoint).serve()
 
 
 class Server:
@@ -95,9 +100,13 @@ class Server:
         self._idle_files = ChildFiles.make()
         self._running: dict[int, pytest.Item] = {}
         self._waiting: dict[int, int] = {}
-        self._ready: list[tuple[Order, ChildProgram, bytes]] = []
+        self._ready: list[tuple[Order, ChildProgram]] = []
         self._leaving: tuple[ChildProgram, pytest.Item | None] | None = None
+        self._narrower: Narrower | None = None
         self._beginning: tuple[Order, ChildProgram] | None = None
+        self._left_below = b""
+        self._died_below: object = None
+        self._node: Any = prepared.session
         self._listen(channel)
         prepared.capture.point_at(self._idle_files)
         prepared.session.config.pluginmanager.register(self, "forked-server")
@@ -113,7 +122,7 @@ class Server:
         while self._service.open:
             self._manager.step()
             while self._ready:
-                self._begin(*self._ready.pop(0))
+                self._take_up(*self._ready.pop(0))
             if self._leaving is not None and self._leaving[0].item not in self._running.values():
                 self._leave(*self._leaving)
         self._manager.kill_processes(signal.SIGKILL)
@@ -124,7 +133,9 @@ class Server:
 
     def _fork_ordered(self, order: Order) -> None:
         program = self._program(order)
-        if self._sharing.fits(program.item) and self._sharing.is_complete(program.item):
+        if self._narrower is not None and self._narrower.serves(program.item):
+            self._narrower.fork(order, program)
+        elif self._sharing.fits(program.item) and self._sharing.is_complete(program.item):
             self._fork(order, program)
         else:
             self._wait_for_turn(order, program)
@@ -141,7 +152,9 @@ class Server:
                     item=self._items[index],
                     nextitem=self._items[next_index] if isinstance(next_index, int) else None,
                     files=self._files[number],
+                    number=number,
                     scopes_end=scopes_end,
+                    fresh=self._sharing.mode(self._items[index]) == "fresh",
                 )
         raise ValueError(f"not an order: {order.message!r}")
 
@@ -152,21 +165,30 @@ class Server:
         def opened() -> None:
             self._manager.unwatch(gate)
             del self._waiting[order.number]
-            word = os.read(gate, 64)
-            if len(word) == GATE.size:
-                self._ready.append((order, program, word))
-            else:
-                os.close(gate)
-                self._service.ended(order, Ending.lost(0))
+            self._ready.append((order, program))
 
         self._manager.watch(gate, opened)
+
+    def _take_up(self, order: Order, program: ChildProgram) -> None:
+        """Run an item whose turn has come: by now somebody else may be the one to begin it."""
+        if self._narrower is not None and self._narrower.serves(program.item):
+            self._narrower.fork(order, program)
+            return
+        channel = Channel.from_descriptor(os.dup(order.descriptors[0]))
+        word = channel.wait()
+        if len(word) != GATE.size:  # the pytest process has gone, or wants this test no more
+            channel.close()
+            os.close(order.descriptors[0])
+            self._service.ended(order, Ending.lost(0))
+            return
+        self._begin(order, program, channel, word)
 
     def _obey(self, order: object) -> None:
         match order:
             case ("leave", int(index), next_index, int(number)):
                 nextitem = self._items[next_index] if isinstance(next_index, int) else None
                 program = ChildProgram(
-                    self._prepared, self._items[index], nextitem, self._files[number], True
+                    self._prepared, self._items[index], nextitem, self._files[number], number
                 )
                 self._leaving = program, nextitem
             case _:
@@ -179,14 +201,15 @@ class Server:
         if self._fork_child(order, program):
             channel = self._channel_in_child(order, program)
             try:
-                program.run(channel)
+                program.run(channel, word)
             except BaseException:
                 _leave_badly()
             os._exit(0)
 
     def _fork_child(self, order: Order, program: ChildProgram) -> bool:
         """Fork; whether this is the child. In the server all is told to the owner."""
-        Watchdogs.disarm()
+        watchdogs = Watchdogs()
+        watchdogs.disarm()
         program.item.ihook.pytest_forked_before_fork(item=program.item)
 
         def relay(child: ChildProcess) -> None:
@@ -201,6 +224,7 @@ class Server:
             os.close(order.descriptors[0])
             return False
         if isinstance(forked, InChild):
+            watchdogs.arm(program.item.config, begun=self._beginning is not None)
             return True
         self._running[order.number] = program.item
         os.close(order.descriptors[0])
@@ -219,14 +243,20 @@ class Server:
 
     # --- beginning an item here, passing it on to a child --------------------------------------
 
-    def _begin(self, order: Order, program: ChildProgram, word: bytes) -> None:
+    def _begin(self, order: Order, program: ChildProgram, channel: Channel, word: bytes) -> None:
         """Begin an item's protocol in this process; a child goes on with it."""
         self._beginning = order, program
-        channel = self._channel_here = Channel.from_descriptor(os.dup(order.descriptors[0]))
+        self._order_here, self._channel_here = order, channel
         program.point_here()
         program.begin(channel, word)
         try:
             raised = program.run_protocol()
+        except StartOver:
+            channel.close()
+            leave_item(self._session, program.item)
+            program.files.clear()
+            self._fork(self._order_here, program, word)
+            return
         except PassOn:
             channel.close()
             leave_item(self._session, program.item)
@@ -238,6 +268,7 @@ class Server:
                 _leave_badly()
             os._exit(0)
         # It ended before anything of its own was set up: a skip.
+        order = self._order_here
         self._beginning = None
         program.tell_end(raised)
         self._let_go()
@@ -251,10 +282,8 @@ class Server:
         if self._beginning is None or self._beginning[1].item is not item:
             return
         order, program = self._beginning
-        watchdogs = Watchdogs()
         if self._fork_child(order, program):
             self._beginning = None
-            watchdogs.arm(item.config)
             self._channel_here.close()
             program.prepared.teller.move_to(self._channel_in_child(order, program))
             program.become_child()
@@ -273,30 +302,141 @@ class Server:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[object]:
         """Split where the first fixture of the test's own is set up, or one that is not shared."""
-        if self._beginning is not None:
-            if not self._sharing.may_share(fixturedef):
-                self._split_for_test(self._beginning[1].item)
-            else:
-                self._prepared.inherited.definitions.append(fixturedef)
-        return (yield)
+        __tracebackhide__ = True
+        if self._beginning is None:
+            return (yield)
+        order, program = self._beginning
+        item = program.item
+        if not self._sharing.may_share(item, fixturedef):
+            self._split_for_test(item)
+            return (yield)
+        if self._narrows(item, fixturedef, request.node):
+            self._split_for_scope(order, program, request.node)
+        self._prepared.inherited.definitions.append(fixturedef)
+        program.files.page.note(fixturedef.argname, request.node.nodeid, parameter_index(item, fixturedef))
+        if not self._sharing.must_check(item, fixturedef):
+            return (yield)
+        before = Snapshot.take()
+        value = yield
+        danger = Snapshot.take().danger_since(before)
+        program.files.page.note("", "", 0)
+        if danger is None:
+            return value
+        self._sharing.set_up_fresh(fixturedef)
+        self._service.tell(("fresh", fixturedef.argname, danger))
+        self._beginning = None
+        # The child sets it up again, and tells it if this teardown fails there as well.
+        with contextlib.suppress(Exception):
+            fixturedef.finish(request)
+        self._let_go()
+        raise StartOver
+
+    # --- narrower servers ---------------------------------------------------------------------
+
+    def _narrows(self, item: pytest.Item, definition: Any, node: Any) -> bool:
+        """Whether a module's or class's fixture gets a server of its own, forked from this one.
+
+        If it crashes there, what is set up here is not lost. Not where a test of that scope needs
+        something broader that is missing: it could not be set up there for those outside.
+        """
+        return (
+            definition.scope in ("module", "class")
+            and node is not self._node
+            and anything_to_tear_down(self._session, None, but=node)
+            and self._sharing.has_all_broader(self._items[self._items.index(item) :], node, definition.scope)
+        )
+
+    def _split_for_scope(self, order: Order, program: ChildProgram, node: Any) -> None:
+        """Fork here: the child is a server for ``node`` and sets it up, this server unwinds."""
+        narrower = Narrower(
+            node,
+            self._manager,
+            self._service,
+            set(self._files),
+            left=self._narrower_left,
+            died=self._narrower_died,
+        )
+        number = narrower.expect(order)
+        watchdogs = Watchdogs()
+        watchdogs.disarm()
+        try:
+            forked = self._manager.fork(result=narrower.forker)
+        except ForkError:
+            narrower.forget(number)
+            return  # set up here, then
+        if isinstance(forked, InChild):
+            assert forked.channel is not None
+            watchdogs.arm(program.item.config, begun=True)
+            self._become_narrower(node, forked.channel, dataclasses.replace(order, number=number), program)
+            return
+        narrower.forker.server = forked
+        os.close(order.descriptors[0])
+        self._narrower = narrower
+        self._beginning = None
+        self._let_go()
+        raise PassOn
+
+    def _become_narrower(
+        self, node: Any, channel: Channel, order: Order, program: ChildProgram
+    ) -> None:
+        self._service.after_fork()
+        for descriptor in self._waiting.values():
+            os.close(descriptor)
+        self._node = node
+        self._narrower = None
+        self._running, self._waiting, self._ready = {}, {}, []
+        self._idle_files = ChildFiles.make()
+        self._prepared.inherited.disown(but=program.item)
+        self._beginning = order, program
+        self._order_here = order
+        self._listen(channel)
+
+    def _narrower_left(self, frames: bytes, died: object) -> None:
+        """Go on leaving, now that the narrower server has left its scopes."""
+        assert self._leaving is not None and self._narrower is not None
+        nextitem = self._leaving[1]
+        if nextitem is not None and self._narrower.serves(nextitem):
+            self._leaving = None  # only scopes below its own have ended
+            self._service.tell(("left", frames, died))
+        else:
+            self._narrower.dismiss()
+            self._narrower = None
+            self._left_below, self._died_below = frames, died
+
+    def _narrower_died(self, narrower: Narrower, ending: Ending) -> None:
+        """Serve its tests here again; if it died while it left its scopes, that is told."""
+        if self._narrower is narrower:
+            self._narrower = None
+        if narrower.leaves:
+            self._died_below = ending.as_message()
 
     # --- leaving scopes -----------------------------------------------------------------------
 
     def _leave(self, program: ChildProgram, nextitem: pytest.Item | None) -> None:
         """Tear down the scopes that ended with a test; tell the report, to be merged with its own."""
-        self._leaving = None
         item = program.item
-        told: list[bytes] = []
+        if self._narrower is not None and self._narrower.serves(item):
+            if not self._narrower.leaves:
+                self._narrower.leave(
+                    self._items.index(item), None if nextitem is None else self._items.index(nextitem), program
+                )
+            return
+        self._leaving = None
+        told, died = [self._left_below], self._died_below
+        self._left_below, self._died_below = b"", None
         if anything_to_tear_down(self._session, nextitem):
             program.point_here()
             program.files.page.enter("teardown")
-            with self._prepared.teller.collecting() as told:
+            with self._prepared.teller.collecting() as frames:
                 report = tear_down_scopes(item, nextitem)
                 item.config.hook.pytest_runtest_logreport(report=report)
             program.files.page.enter("")
             self._let_go()
             leave_item(self._session, item)
-        self._service.tell(("left", b"".join(told)))
+            told += frames
+        else:
+            pop_scopes(self._session, nextitem)
+        self._service.tell(("left", b"".join(told), died))
 
 
 def _leave_badly() -> None:

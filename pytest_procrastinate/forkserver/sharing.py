@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,25 +16,43 @@ from pytest_procrastinate.pytest_private import (
 )
 
 
-class Sharing:
-    """Decides for one server. ``fresh``: nothing is shared, each child sets up all it needs.
+BROADER = {"module": ("session", "package"), "class": ("session", "package", "module")}
 
-    :param mode: ``--forked-fixtures``.
+
+class Sharing:
+    """Decides for one server, by each item's ``--forked-fixtures``.
+
+    :param modes: Gives an item's mode: ``auto``, ``shared`` or ``fresh``.
     """
 
-    def __init__(self, session: pytest.Session, mode: str) -> None:
+    def __init__(self, session: pytest.Session, modes: Callable[[pytest.Item], str]) -> None:
         self._session = session
-        self._mode = mode
-        self.unsafe: dict[Any, str] = {}
-        """Fixtures that do not survive a fork, each with the reason."""
+        self._mode = modes
+        self._declared: list[str] = session.config.getini("forked_shared_fixtures")
+        self._fresh: set[Any] = set()
 
-    def may_share(self, definition: Any) -> bool:
-        """Whether a fixture is one that the server sets up."""
+    def mode(self, item: pytest.Item) -> str:
+        """Return an item's mode."""
+        return self._mode(item)
+
+    def may_share(self, item: pytest.Item, definition: Any) -> bool:
+        """Whether a fixture that an item needs is one that the server sets up."""
         return (
-            self._mode != "fresh"
-            and definition.scope != "function"
-            and definition not in self.unsafe
+            definition.scope != "function"
+            and self._mode(item) != "fresh"
+            and (definition not in self._fresh or self._mode(item) == "shared")
         )
+
+    def must_check(self, item: pytest.Item, definition: Any) -> bool:
+        """Whether what a fixture did to the process decides."""
+        name = definition.argname
+        return self._mode(item) == "auto" and not any(
+            fnmatch.fnmatchcase(name, pattern) for pattern in self._declared
+        )
+
+    def set_up_fresh(self, definition: Any) -> None:
+        """Leave a fixture to the children from now on."""
+        self._fresh.add(definition)
 
     def fits(self, item: pytest.Item) -> bool:
         """Whether all that is set up here belongs to scopes that the item is in."""
@@ -45,7 +65,7 @@ class Sharing:
         A wrong answer is harmless: then the child sets up what is missing, or the server begins a
         protocol for nothing.
         """
-        if self._mode == "fresh":
+        if self._mode(item) == "fresh":
             return True
         stack = stack_of(self._session)
         if any(needs_set_up(node) for node in item.listchain()[len(stack) : -1]):
@@ -53,8 +73,26 @@ class Sharing:
         for _, definition, parameter in fixtures_of(item):
             if definition.scope == "function":
                 continue
-            if not self.may_share(definition):
+            if not self.may_share(item, definition):
                 return True
             if not is_set_up(definition, parameter):
                 return False
+        return True
+
+    def has_all_broader(self, items: list[pytest.Item], node: Any, scope: str) -> bool:
+        """Whether the tests of a scope find all set up that is broader than it.
+
+        :param items: From the first of its tests on.
+        """
+        broader = BROADER[scope]
+        for item in items:
+            if node not in item.listchain():
+                return True
+            for _, definition, parameter in fixtures_of(item):
+                if (
+                    definition.scope in broader
+                    and self.may_share(item, definition)
+                    and not is_set_up(definition, parameter)
+                ):
+                    return False
         return True

@@ -20,13 +20,16 @@ class Watchdogs:
     def __init__(self) -> None:
         self._seconds, self._interval = signal.getitimer(signal.ITIMER_REAL)
 
-    def arm(self, config: pytest.Config) -> None:
-        """Arm them in the child."""
-        if self._seconds:
-            signal.setitimer(signal.ITIMER_REAL, self._seconds, self._interval)
-        arm_faulthandler_timeout(config)
-
-    @staticmethod
-    def disarm() -> None:
+    def disarm(self) -> None:
         """Disarm what a fork must not meet."""
         faulthandler.cancel_dump_traceback_later()
+
+    def arm(self, config: pytest.Config, *, begun: bool) -> None:
+        """Arm them in the child.
+
+        :param begun: The item's protocol is under way: pytest would have armed its own.
+        """
+        if self._seconds:
+            signal.setitimer(signal.ITIMER_REAL, self._seconds, self._interval)
+        if begun:
+            arm_faulthandler_timeout(config)

@@ -122,6 +122,8 @@ class Attempt:
         if name == "leaves":
             self.leaves = bool(payload)
             return
+        if name == "pytest_runtest_logstart" and name in self.told and not self.told_phase:
+            return  # the fork server began the test, then a child began it again
         self.told.add(name)
         self.failed = self.failed or name in ("stop", "raised")
         if name == "done":

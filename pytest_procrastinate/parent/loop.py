@@ -20,6 +20,7 @@ from pytest_procrastinate.pytest_private import is_live, make_base_temp
 from pytest_procrastinate.scheduler import Scheduler
 from pytest_procrastinate.strategy import Throttled
 
+FRESH_FIXTURES = pytest.StashKey[dict[str, str]]()
 MAX_RETRIES = 5  # fork servers that die one after the other, before that is a test's failure
 INTERRUPT_GRACE_SECONDS = 10.0  # for the teardowns of interrupted tests
 
@@ -27,12 +28,13 @@ INTERRUPT_GRACE_SECONDS = 10.0  # for the teardowns of interrupted tests
 class ForkedRun:
     """Runs items in children, stretch by stretch. A context manager; one for a session.
 
-    :param items: All items of the session. What is forked knows them by their index.
+    :param settings: Those of each item of the session.
     """
 
-    def __init__(self, session: pytest.Session, items: Sequence[pytest.Item]) -> None:
+    def __init__(self, session: pytest.Session, settings: dict[pytest.Item, Settings]) -> None:
         self._session = session
-        self._items = list(items)
+        self._settings = settings
+        self._items = list(session.items)
         self._index = {item: index for index, item in enumerate(self._items)}
         self._live = is_live(session.config)
         self._pool = FilePool()
@@ -43,7 +45,7 @@ class ForkedRun:
             self._items,
             self._finished,
             live=self._live,
-            fixtures="shared",
+            modes=lambda item: settings[item].fixtures,
         )
         self._attempts: dict[int, Attempt] = {}
         self._scheduler = Scheduler(0, Throttled(1))
@@ -61,6 +63,7 @@ class ForkedRun:
             grace = INTERRUPT_GRACE_SECONDS if kind is KeyboardInterrupt else 0.0
             self._end_children(grace)
             self._servers.stop()
+            self._session.config.stash[FRESH_FIXTURES] = self._servers.fresh_fixtures
         finally:
             self._manager.shutdown()
             self._pool.close()
@@ -125,11 +128,16 @@ class ForkedRun:
         if key not in self._scheduler.outstanding:
             self._scheduler.forked(key)
         try:
-            scopes_end = key == len(self._stretch) - 1
+            scopes_end = self._next_in_server(key) is None
             self._servers.fork(attempt, self._index[item], next_index, scopes_end=scopes_end)
         except ForkError as error:
             attempt.problem = f"no child could be forked: {error.strerror}"
             self._finished(attempt)
+
+    def _next_in_server(self, key: int) -> pytest.Item | None:
+        """Return the test after this one that the same fork server will fork."""
+        nextitem = self._stretch[key][1]
+        return nextitem if nextitem is not None and self._settings[nextitem].forked else None
 
     def _finished(self, attempt: Attempt) -> None:
         key = self._keys.get(attempt)
@@ -146,8 +154,8 @@ class ForkedRun:
         self._retries = 0
         if (attempt.leaves is not None or not attempt.done) and not attempt.asked_to_leave:
             attempt.asked_to_leave = True
-            stays = not attempt.leaves and key < len(self._stretch) - 1
-            next_index = self._index[self._stretch[key + 1][0]] if stays else None
+            nextitem = None if attempt.leaves else self._next_in_server(key)
+            next_index = None if nextitem is None else self._index[nextitem]
             if self._servers.leave(attempt, self._index[attempt.item], next_index):
                 return
         self._scheduler.finished(key)
@@ -216,7 +224,7 @@ def run_items(session: pytest.Session, settings: dict[pytest.Item, Settings]) ->
     """
     items = session.items
     forked = [settings[item].forked for item in items]
-    with ForkedRun(session, items) as run:
+    with ForkedRun(session, settings) as run:
         start = 0
         while start < len(items):
             end = start + 1

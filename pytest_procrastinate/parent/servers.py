@@ -20,7 +20,7 @@ class Servers:
 
     :param manager: Looks after servers and children.
     :param left: Called when the scopes that ended with a test have been left, or the server died of it.
-    :param fixtures: ``--forked-fixtures``.
+    :param modes: Gives an item's ``--forked-fixtures``.
     """
 
     def __init__(
@@ -31,15 +31,17 @@ class Servers:
         left: Callable[[Attempt], None],
         *,
         live: bool,
-        fixtures: str,
+        modes: Callable[[pytest.Item], str],
     ) -> None:
         self._session = session
         self._manager = manager
         self._items = list(items)
         self._left = left
         self._live = live
-        self._fixtures = fixtures
+        self._modes = modes
         self._leaving: Attempt | None = None
+        self.fresh_fixtures: dict[str, str] = {}
+        """Fixtures that are not shared since that would not be safe, with the reason."""
         self._forker: RemoteForker | None = None
         self._known_files: set[int] = set()
 
@@ -94,7 +96,7 @@ class Servers:
         """
         flush_output(c_flusher())
         forker = RemoteForker(self._manager, self._hear, lambda ending: self._server_died(forker, ending))
-        server = ForkServer(self._session, self._items, forker, live=self._live, fixtures=self._fixtures)
+        server = ForkServer(self._session, self._items, forker, live=self._live, modes=self._modes)
         forker.server = self._manager.create_process(server)
         self._forker = forker
         self._known_files.clear()
@@ -102,10 +104,14 @@ class Servers:
 
     def _hear(self, message: object) -> None:
         match message:
-            case ("left", bytes(frames)) if self._leaving is not None:
+            case ("left", bytes(frames), died) if self._leaving is not None:
                 attempt, self._leaving = self._leaving, None
                 attempt.scope_left(frames)
+                if died is not None:
+                    attempt.server_died(Ending.from_message(died))
                 self._left(attempt)
+            case ("fresh", str(name), str(reason)):
+                self.fresh_fixtures.setdefault(name, reason)
             case _:
                 raise ValueError(f"a fork server does not say {message!r}")
 

@@ -12,3 +12,12 @@ def took_over_line() -> str:
     except PackageNotFoundError:
         own = "from a checkout"
     return f"forked: pytest-procrastinate {own} (in place of pytest-forked)"
+
+
+def fresh_fixtures_lines(fresh: dict[str, str]) -> list[str]:
+    """Return a line for each fixture that was not shared, with the reason and the way out."""
+    return [
+        f"forked: each test sets up {name!r} afresh: {reason}; "
+        f"to share it all the same: forked_shared_fixtures = {name}"
+        for name, reason in fresh.items()
+    ]

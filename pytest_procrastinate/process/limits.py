@@ -25,7 +25,9 @@ CPU_GRACE_SECONDS = 5
 """Between SIGXCPU, which can be caught, and the hard limit's SIGKILL; CPU time."""
 
 # A child whose memory had grown by this share of its limit when it crashed is
-# taken to have crashed for it: C code rarely survives a malloc that fails.
+# taken to have crashed for it: C code rarely survives a malloc that fails. The
+# growth is seen too small by the pages of libraries, which a fork does not map:
+# below some 100 MiB a breach may be told as the plain crash that it also is.
 _FULL_SHARE = 0.8
 
 _CRASHES_OF_FULL_MEMORY = frozenset({"SIGABRT", "SIGBUS", "SIGILL", "SIGSEGV", "SIGTRAP"})
@@ -52,7 +54,7 @@ class Limits:
         """Set the limits in this process, which is a fresh child. They count from now.
 
         A Python allocation over the memory limit raises MemoryError: a failure
-        like any other. Over the CPU limit comes SIGXCPU, every second, and at
+        like any other. What the parent had allocated and freed may be used on top. Over the CPU limit comes SIGXCPU, every second, and at
         last SIGKILL.
 
         :raises OSError: The memory in use cannot be read: not Linux, or no procfs.

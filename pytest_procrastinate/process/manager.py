@@ -300,11 +300,12 @@ class ProcessManager:
 
     def finalize_children(self) -> None:
         """Drain and let go of each child that is stopped."""
-        for number, child in list(self.children.items()):
-            if child.state is State.STOPPED:
-                self._unwatch_child(number, child)
+        # The end of a fork server may stop its children, which came before it.
+        while stopped := [c for c in self.children.values() if c.state is State.STOPPED]:
+            for child in stopped:
+                self._unwatch_child(child.number, child)
                 child.finalize()
-                del self.children[number]
+                self.children.pop(child.number, None)
 
     def wait_for_all_children(self, deadline: float) -> bool:
         """Step until no child is left; False when ``deadline`` (monotonic seconds) came first."""

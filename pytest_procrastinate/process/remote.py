@@ -129,10 +129,10 @@ class RemoteForker:
                 self.children.pop(number).stop(Ending.from_message(ending))
             case ("orphaned", int(number)) if number in self.children:
                 self._orphaned(self.children.pop(number))
-            case ("refused", int(number), str(reason)) if number in self.children:
+            case ("refused", int(number), str(reason), ending) if number in self.children:
                 child = self.children.pop(number)
                 child.refusal = reason
-                child.stop(Ending.lost(0))
+                child.stop(Ending.from_message(ending))
             case _:
                 self._other_message(message)
 
@@ -207,9 +207,10 @@ class RemoteService:
         """Tell how an order's child ended, for good."""
         self.tell(("ended", order.number, ending.as_message()))
 
-    def refused(self, order: Order, reason: str) -> None:
-        """Tell that an order cannot be carried out."""
-        self.tell(("refused", order.number, reason))
+    def refused(self, order: Order, reason: str, ending: Ending | None = None) -> None:
+        """Tell that an order cannot be carried out; the ending is that of the server that tried."""
+        ending = Ending.lost(0) if ending is None else ending
+        self.tell(("refused", order.number, reason, ending.as_message()))
 
     def orphaned(self, order: Order) -> None:
         """Tell that a child runs whose parent has died: it is the owner's to reap."""

@@ -25,7 +25,7 @@ class WorkerLoop:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Iterator[object]:
         """Have a fork server ready before the first protocol, whose wrappers change the process."""
-        with ForkedRun(session, session.items) as self._run:
+        with ForkedRun(session, self._settings) as self._run:
             self._run.warm_up()
             return (yield)
 

@@ -1,0 +1,123 @@
+"""A narrower server, as the one sees it that forked it: serves the tests of one module or class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pytest_procrastinate.child.run import ChildProgram
+from pytest_procrastinate.process.child import ChildProcess, State
+from pytest_procrastinate.process.ending import Ending
+from pytest_procrastinate.process.manager import ForkError, ProcessManager
+from pytest_procrastinate.process.remote import Order, RemoteForker, RemoteService
+
+
+class Narrower:
+    """Passes orders on to a narrower server, and what becomes of them back to the owner.
+
+    :param node: The module or class that it serves.
+    :param known_files: Numbers of the files that it was forked with.
+    :param left: Called when it has left its scopes, with what it told, and how one
+        below it died of that.
+    :param died: Called when it is dead.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        manager: ProcessManager,
+        service: RemoteService,
+        known_files: set[int],
+        *,
+        left: Callable[[bytes, object], None],
+        died: Callable[[Narrower, Ending], None],
+    ) -> None:
+        self.node = node
+        self.leaves = False
+        self.forker = RemoteForker(manager, self._hear, self._died, self._orphaned)
+        self._manager = manager
+        self._service = service
+        self._left = left
+        self._on_death = died
+        self._known_files = known_files
+        self._orders: dict[ChildProcess, Order] = {}
+
+    def serves(self, item: pytest.Item) -> bool:
+        """Whether an item belongs to its scope."""
+        return self.node in item.listchain()
+
+    def expect(self, order: Order) -> int:
+        """Look after the child of an order that the server was forked in the middle of."""
+        number = self.forker.expect(self._ended)
+        self._note(self.forker.children[number], order)
+        return number
+
+    def forget(self, number: int) -> None:
+        """Forget an expected child: there is no server."""
+        child = self.forker.children.pop(number)
+        self._orders.pop(child)
+        child.stop(Ending.lost(0))
+
+    def fork(self, order: Order, program: ChildProgram) -> None:
+        """Pass an order on."""
+        descriptors = order.descriptors[:1]
+        if program.number not in self._known_files:
+            descriptors += program.files.descriptors
+        try:
+            child = self.forker.pass_on(order.message, self._ended, descriptors)
+        except ForkError as error:
+            self._service.refused(order, str(error))
+        else:
+            self._known_files.add(program.number)
+            self._note(child, order)
+        finally:
+            os.close(order.descriptors[0])
+
+    def leave(self, index: int, next_index: int | None, program: ChildProgram) -> None:
+        """Have it leave the scopes that ended with a test."""
+        self.leaves = True
+        self.forker.order(("leave", index, next_index, program.number))
+
+    def dismiss(self) -> None:
+        """Let it go: nothing of its scope is set up any more."""
+        assert self.forker.server is not None
+        self._manager.hang_up(self.forker.server)
+
+    def _note(self, child: ChildProcess, order: Order) -> None:
+        self._orders[child] = order
+        child.start_handler = lambda child: self._service.forked(order, child.pid)
+
+    def _ended(self, child: ChildProcess) -> None:
+        order = self._orders.pop(child, None)
+        if order is None:
+            return
+        assert child.ending is not None
+        if child.refusal is not None:
+            self._service.refused(order, child.refusal, child.ending)
+        else:
+            self._service.ended(order, child.ending)
+
+    def _orphaned(self, child: ChildProcess) -> None:
+        """Leave a child that outlives its server to the owner, who can reap it (subreaper)."""
+        order = self._orders.pop(child, None)
+        if order is not None:
+            self._service.orphaned(order)
+        if child.state is State.RUNNING:
+            child.stop(Ending.lost(child.pid or 0))
+
+    def _hear(self, message: object) -> None:
+        match message:
+            case ("left", bytes(frames), died):
+                self.leaves = False
+                self._left(frames, died)
+            case ("fresh", _, _):
+                self._service.tell(message)
+            case _:
+                raise ValueError(f"a narrower server does not say {message!r}")
+
+    def _died(self, ending: Ending) -> None:
+        self._on_death(self, ending)
+        self.leaves = False
