@@ -54,8 +54,8 @@ class Limits:
         """Set the limits in this process, which is a fresh child. They count from now.
 
         A Python allocation over the memory limit raises MemoryError: a failure
-        like any other. What the parent had allocated and freed may be used on top. Over the CPU limit comes SIGXCPU, every second, and at
-        last SIGKILL.
+        like any other. What the parent had allocated and freed may be used on
+        top. Over the CPU limit comes SIGXCPU, every second, and at last SIGKILL.
 
         :raises OSError: The memory in use cannot be read: not Linux, or no procfs.
         """

@@ -63,7 +63,8 @@ def test_memory_over_the_limit_is_a_memory_error_and_less_is_none():
         Limits(memory_limit_bytes=64 * MIB).set_here()
         fill(32 * MIB)
         try:
-            bytearray(80 * MIB)
+            # Far over it: memory that the parent had allocated and freed may be used as well.
+            bytearray(1 << 30)
         except MemoryError:
             return True
         return False
@@ -98,7 +99,7 @@ def test_reserved_and_shared_memory_is_not_counted():
 
 @linux_only
 def test_a_crash_with_full_memory_is_told_as_the_memory_limit():
-    limit = Limits(memory_limit_bytes=48 * MIB)
+    limit = Limits(memory_limit_bytes=256 * MIB)
     resident = resident_bytes()
 
     def crash_when_full() -> None:
@@ -106,7 +107,7 @@ def test_a_crash_with_full_memory_is_told_as_the_memory_limit():
         kept = []
         try:
             while True:
-                kept.append(fill(MIB))
+                kept.append(fill(8 * MIB))
         except MemoryError:
             raise_signal(signal.SIGSEGV)
 
