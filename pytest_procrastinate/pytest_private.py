@@ -226,6 +226,14 @@ def fixtures_of(item: pytest.Item) -> Iterator[tuple[str, Any, Any]]:
             yield name, definitions[-1], parameters.get(name, NO_PARAMETER)
 
 
+def needs_fixture(item: pytest.Item, name: str, nodeid: str, index: str) -> bool:
+    """Whether an item asks for the fixture of this name, node and parameter."""
+    return any(
+        each == name and str(parameter_index(item, definition)) == index
+        for each, definition, _ in fixtures_of(item)
+    ) and any(node.nodeid == nodeid for node in item.listchain())
+
+
 NO_PARAMETER = object()
 
 

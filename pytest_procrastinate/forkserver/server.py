@@ -425,12 +425,11 @@ class Server:
         told, died = [self._left_below], self._died_below
         self._left_below, self._died_below = b"", None
         if anything_to_tear_down(self._session, nextitem):
-            program.point_here()
-            program.files.page.enter("teardown")
+            if died is None:  # otherwise the test's files hold what the dead one wrote
+                program.point_here()
             with self._prepared.teller.collecting() as frames:
                 report = tear_down_scopes(item, nextitem)
                 item.config.hook.pytest_runtest_logreport(report=report)
-            program.files.page.enter("")
             self._let_go()
             leave_item(self._session, item)
             told += frames

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_procrastinate.child.files import ChildFiles
+from pytest_procrastinate.child.files import ChildFiles, read_text
 from pytest_procrastinate.messages import unpack
 from pytest_procrastinate.process.child import ChildProcess
 from pytest_procrastinate.process.ending import Ending
@@ -92,6 +92,12 @@ class Attempt:
         self.phase = ""
         """The phase a dead child was in."""
         self.began = self.phase_began = 0.0
+        self.stack_text = ""
+        """What faulthandler wrote as the process died."""
+        self.captured: list[tuple[str, str]] = []
+        """What had been captured and not told: kind and text."""
+        self.fixture = ("", "", "")
+        """The broader fixture that was being set up: name, node and index of its parameter."""
         self._told_all = self._child_gone = False
         self.number, self.files = pool.take()
         self._pool = pool
@@ -102,6 +108,11 @@ class Attempt:
     def passed(self) -> bool:
         """Whether all is known and nothing of it may end the run."""
         return self.done and not self.failed
+
+    @property
+    def died_in_server(self) -> bool:
+        """Whether it died with the fork server that set up a broader fixture for it."""
+        return not self.done and bool(self.began) and self.child is not None and not self.child.pid
 
     @property
     def never_forked(self) -> bool:
@@ -141,12 +152,13 @@ class Attempt:
 
     def process_died(self, ending: Ending) -> None:
         """Hear how the child ended: it is reaped, its channel is drained."""
-        self.ending = ending
-        if self.done:
+        if self.done or self.ending is not None:  # all is known already
             self._child_left()
             return
+        self.ending = ending
         assert self.child is not None
         self.phase, self.began, self.phase_began, untold = self.files.page.read()
+        self._read_files()
         try:
             for message in Decoder().feed(untold):
                 self.incoming_message(message)
@@ -155,7 +167,7 @@ class Attempt:
         if self.done:  # it died between its last word and its leave
             self._child_left()
             return
-        if self.child.refusal is not None:
+        if self.child.refusal is not None and not self.began:
             self.problem = f"no child could be forked: {self.child.refusal}"
         elif self.child.error is not None and self.problem is None:
             self.problem = f"its reports cannot be read: {self.child.error}"
@@ -171,12 +183,29 @@ class Attempt:
         self.ending = ending
         self.done = False
         self.leaves = None
-        self.phase, self.began, self.phase_began, _ = self.files.page.read()
+        self.phase = "teardown"
+        self._read_files()
         if self.messages and self.messages[-1][0] == "pytest_runtest_logfinish":
             self.messages.pop()
             self.told.discard("pytest_runtest_logfinish")
         if self.messages and self.messages[-1][0] == "pytest_runtest_logreport":
             self.messages.pop()
+
+    def die_as(self, other: Attempt) -> None:
+        """Take over how another attempt died: of a fixture that this one needs as well."""
+        self.ending, self.phase, self.stack_text = other.ending, other.phase, other.stack_text
+        self.captured = list(other.captured)
+        self._finished(self)
+
+    def _read_files(self) -> None:
+        files = self.files
+        self.fixture = files.page.read_note()
+        self.stack_text = read_text(files.faults)
+        self.captured = [
+            ("stdout", read_text(files.out)),
+            ("stderr", read_text(files.err)),
+            ("log", read_text(files.log).strip()),
+        ]
 
     def _child_left(self) -> None:
         self._child_gone = True
@@ -185,7 +214,7 @@ class Attempt:
     def release(self) -> None:
         """Give up the files: the test has been told. They go back when the child has left, too."""
         self._told_all = True
-        if self.child is None or self.child.removable or self.ending is not None:
+        if self.child is None or self.child.removable:
             self._child_gone = True
         self._release_if_over()
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from pytest_procrastinate.child.files import read_text
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.stack import Frame, read_stack, relative_path
 from pytest_procrastinate.pytest_private import crash_repr, expected_to_fail
@@ -30,8 +29,7 @@ def crash_reports(attempt: Attempt) -> list[pytest.TestReport]:
     report = _report(item, phase, wall - seconds, wall)
     report.outcome = "failed"
     report.sections = [*attempt.sections, *_captured(attempt, phase)]
-    stack_text = read_text(attempt.files.faults)
-    text = _CrashText(attempt, phase, stack_text)
+    text = _CrashText(attempt, phase)
     report.longrepr = text.longrepr()
     reason = expected_to_fail(item, ChildCrashed(text.headline))
     if reason is not None and attempt.problem is None:
@@ -62,24 +60,18 @@ def _report(item: pytest.Item, phase: str, start: float, stop: float) -> pytest.
 
 def _captured(attempt: Attempt, phase: str) -> list[tuple[str, str]]:
     """Return what had been captured when the child died, named and ordered as pytest does."""
-    files = attempt.files
-    texts = (
-        ("stdout", read_text(files.out)),
-        ("stderr", read_text(files.err)),
-        ("log", read_text(files.log).strip()),
-    )
-    return [(f"Captured {name} {phase}", text) for name, text in texts if text]
+    return [(f"Captured {name} {phase}", text) for name, text in attempt.captured if text]
 
 
 class _CrashText:
     """What a person would ask next, in the style of ``--tb``."""
 
-    def __init__(self, attempt: Attempt, phase: str, stack_text: str) -> None:
+    def __init__(self, attempt: Attempt, phase: str) -> None:
         item = attempt.item
         self._attempt = attempt
         self._item = item
-        self._stack_text = stack_text.strip()
-        self._stack = read_stack(stack_text)
+        self._stack_text = attempt.stack_text.strip()
+        self._stack = read_stack(attempt.stack_text)
         self._base = item.config.invocation_params.dir
         self._place = self._where()
         if attempt.problem is not None:

@@ -16,7 +16,7 @@ from pytest_procrastinate.parent.crash import crash_reports
 from pytest_procrastinate.parent.replay import merge_teardown, replay
 from pytest_procrastinate.parent.servers import Servers
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
-from pytest_procrastinate.pytest_private import is_live, make_base_temp
+from pytest_procrastinate.pytest_private import is_live, make_base_temp, needs_fixture
 from pytest_procrastinate.scheduler import Scheduler
 from pytest_procrastinate.strategy import Throttled
 
@@ -51,6 +51,7 @@ class ForkedRun:
         self._scheduler = Scheduler(0, Throttled(1))
         self._stretch: Sequence[tuple[pytest.Item, pytest.Item | None]] = ()
         self._keys: dict[Attempt, int] = {}
+        self._broken: list[Attempt] = []
         self._retries = 0
 
     def __enter__(self) -> ForkedRun:
@@ -106,8 +107,9 @@ class ForkedRun:
             if (key := scheduler.to_tell()) is not None and self._may_stop_the_run(key):
                 self._tell(key)
             elif (key := scheduler.to_start()) is not None:
-                scheduler.started(key)
-                self._servers.open_gate(self._attempts[key], slot=0)
+                if not self._dies_of_fixture(self._attempts[key]):
+                    scheduler.started(key)
+                    self._servers.open_gate(self._attempts[key], slot=0)
             elif (key := scheduler.to_fork()) is not None:
                 self._fork(key)
             elif (key := scheduler.to_tell()) is not None:
@@ -127,12 +129,23 @@ class ForkedRun:
         self._attempts[key], self._keys[attempt] = attempt, key
         if key not in self._scheduler.outstanding:
             self._scheduler.forked(key)
+        if self._dies_of_fixture(attempt):
+            return
         try:
             scopes_end = self._next_in_server(key) is None
             self._servers.fork(attempt, self._index[item], next_index, scopes_end=scopes_end)
         except ForkError as error:
             attempt.problem = f"no child could be forked: {error.strerror}"
             self._finished(attempt)
+
+    def _dies_of_fixture(self, attempt: Attempt) -> bool:
+        """Whether a test needs a fixture that has killed a server: it is not tried again."""
+        for broken in self._broken:
+            if needs_fixture(attempt.item, *broken.fixture):
+                self._servers.cancel(attempt)
+                attempt.die_as(broken)
+                return True
+        return False
 
     def _next_in_server(self, key: int) -> pytest.Item | None:
         """Return the test after this one that the same fork server will fork."""
@@ -152,6 +165,8 @@ class ForkedRun:
                 self._servers.open_gate(self._attempts[key], slot=0)
             return
         self._retries = 0
+        if attempt.died_in_server and attempt.fixture[0]:
+            self._broken.append(attempt)
         if (attempt.leaves is not None or not attempt.done) and not attempt.asked_to_leave:
             attempt.asked_to_leave = True
             nextitem = None if attempt.leaves else self._next_in_server(key)

@@ -67,6 +67,11 @@ class Servers:
         assert attempt.child is not None
         attempt.child.tell(GATE.pack(slot, self._session.testsfailed))
 
+    def cancel(self, attempt: Attempt) -> None:
+        """Let a child that waits at its gate go without having run."""
+        if attempt.child is not None:
+            self._manager.hang_up(attempt.child)
+
     def answer(self, attempt: Attempt) -> None:
         """Let a child go on that waits until what it told has been shown."""
         assert attempt.child is not None

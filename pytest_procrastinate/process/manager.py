@@ -248,7 +248,7 @@ class ProcessManager:
 
     def hang_up(self, child: ChildProcess) -> None:
         """Say the last word to a child: it sees the end of what comes down its channel."""
-        if child.channel is not None and child.state is State.RUNNING:
+        if child.channel is not None and child.state in (State.NEW, State.RUNNING):
             with contextlib.suppress(OSError):
                 child.channel.shutdown(socket.SHUT_WR)
 
