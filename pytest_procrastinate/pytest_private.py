@@ -194,8 +194,12 @@ def on_set_up(session: pytest.Session, call: Callable[[pytest.Item], None]) -> N
 def leave_item(session: pytest.Session, item: pytest.Item) -> None:
     """Forget, in a fork server, what it began to set up for an item that a child took over.
 
-    The item's own entry of the stack, and what it registered with broader fixtures.
+    The item's own entry of the stack, its request, which 8.0 forgets only at the end of a whole
+    protocol, and what it registered with broader fixtures.
     """
+    if hasattr(item, "_request"):
+        item._request = False
+        item.funcargs = None  # type: ignore[attr-defined]
     session._setupstate.stack.pop(item, None)
     item._report_sections.clear()  # type: ignore[attr-defined]
     for _, definition, _ in fixtures_of(item):
@@ -206,8 +210,7 @@ def leave_item(session: pytest.Session, item: pytest.Item) -> None:
 
 
 def _is_for_item(finalizer: object) -> bool:
-    owner = getattr(getattr(finalizer, "func", None), "__self__", None)
-    return getattr(owner, "scope", None) == "function"
+    return getattr(_owner(finalizer), "scope", None) == "function"
 
 
 def fixtures_of(item: pytest.Item) -> Iterator[tuple[str, Any, Any]]:
@@ -224,6 +227,26 @@ def fixtures_of(item: pytest.Item) -> Iterator[tuple[str, Any, Any]]:
         definitions = info.name2fixturedefs.get(name)
         if definitions:
             yield name, definitions[-1], parameters.get(name, NO_PARAMETER)
+
+
+def repeat_registrations(item: pytest.Item) -> None:
+    """Note, in a fork server, that a child uses what is set up here.
+
+    8.0 tears down the fixtures of a scope in order of their last use: each use registers
+    ``FixtureDef.finish`` with the scope's node again (``FixtureRequest._schedule_finalizers``).
+    """
+    if not hasattr(pytest.FixtureRequest, "_schedule_finalizers"):
+        return
+    stack = item.session._setupstate.stack
+    for _, definition, _ in fixtures_of(item):
+        for finalizers, _ in stack.values():
+            own = next((f for f in finalizers if _owner(f) is definition), None)
+            if own is not None:
+                finalizers.append(own)
+
+
+def _owner(finalizer: object) -> object:
+    return getattr(getattr(finalizer, "func", None), "__self__", None)
 
 
 def needs_fixture(item: pytest.Item, name: str, nodeid: str, index: str) -> bool:

@@ -37,6 +37,7 @@ from pytest_procrastinate.pytest_private import (
     on_set_up,
     parameter_index,
     pop_scopes,
+    repeat_registrations,
     tear_down_all,
     tear_down_scopes,
 )
@@ -198,6 +199,7 @@ class Server:
 
     def _fork(self, order: Order, program: ChildProgram, word: bytes | None = None) -> None:
         """Fork a child that runs the whole protocol."""
+        repeat_registrations(program.item)
         if self._fork_child(order, program):
             channel = self._channel_in_child(order, program)
             try:
