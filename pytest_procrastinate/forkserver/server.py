@@ -134,6 +134,8 @@ class Server:
 
     def _fork_ordered(self, order: Order) -> None:
         program = self._program(order)
+        if not anything_to_tear_down(self._session, program.item):
+            pop_scopes(self._session, program.item)
         if self._narrower is not None and self._narrower.serves(program.item):
             self._narrower.fork(order, program)
         elif self._sharing.fits(program.item) and self._sharing.is_complete(program.item):
@@ -175,6 +177,8 @@ class Server:
         if self._narrower is not None and self._narrower.serves(program.item):
             self._narrower.fork(order, program)
             return
+        if not anything_to_tear_down(self._session, program.item):
+            pop_scopes(self._session, program.item)
         channel = Channel.from_descriptor(os.dup(order.descriptors[0]))
         word = channel.wait()
         if len(word) != GATE.size:  # the pytest process has gone, or wants this test no more
