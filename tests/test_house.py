@@ -1,7 +1,8 @@
-"""The rules that no linter knows: file lengths, and the watch in conftest.py."""
+"""The rules that no linter knows: file lengths, README's options, the watch in conftest.py."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -17,6 +18,15 @@ def test_no_python_file_is_longer_than_400_lines():
 
     assert lengths
     assert {name: n for name, n in lengths.items() if n > LINES_AT_MOST} == {}
+
+
+def test_readme_lists_every_option_and_ini(pytester):
+    told = pytester.runpytest_subprocess("--help", "-p", "pytest_procrastinate", timeout=60)
+    options = re.findall(r"^  (--[\w-]*forked[\w-]*|forked\w*(?= \())", told.stdout.str(), re.M)
+    readme = (ROOT / "README.md").read_text()
+
+    assert {"--forked", "--no-forked", "forked"} <= set(options)
+    assert [name for name in options if not re.search(rf"`{name}\b", readme)] == []
 
 
 def test_a_test_that_leaves_something_behind_fails(pytester):
