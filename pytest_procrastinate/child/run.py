@@ -34,6 +34,11 @@ class Prepared:
     flush_c: Callable[[], None]
     live: bool
 
+    def call_hook(self, name: str, item: pytest.Item) -> None:
+        """Call one of our own hooks; where nobody implements it, without the cost of a call."""
+        if getattr(self.session.config.hook, name).get_hookimpls():
+            getattr(item.ihook, name)(item=item)
+
 
 @dataclasses.dataclass(frozen=True)
 class ChildProgram:
@@ -89,7 +94,7 @@ class ChildProgram:
     def start_child(self) -> None:
         """Do what only a child whose turn has come does before its test."""
         signal.signal(signal.SIGINT, self.prepared.on_interrupt)
-        self.item.ihook.pytest_forked_child_started(item=self.item)
+        self.prepared.call_hook("pytest_forked_child_started", self.item)
 
     def run_protocol(self) -> tuple[object, ...] | None:
         """Run the item's protocol; return what it raised, as the pytest process needs it."""
@@ -107,7 +112,7 @@ class ChildProgram:
         if raised is not None:
             # Plain pytest tears down what is left when the session finishes.
             tear_down_all(self.prepared.session)
-        self.item.ihook.pytest_forked_child_ending(item=self.item)
+        self.prepared.call_hook("pytest_forked_child_ending", self.item)
         flush_output(self.prepared.flush_c)
         self.tell_end(raised)
 

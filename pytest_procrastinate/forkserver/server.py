@@ -43,6 +43,9 @@ from pytest_procrastinate.pytest_private import (
 )
 
 
+LOCATED_AT_ONCE = 200  # items; more at a time would hold up the first test
+
+
 class ForkServer:
     """The task of a fork server. Made in the pytest process, runs in the server.
 
@@ -84,6 +87,7 @@ class ForkServer:
             live=self._live,
         )
         self._session.config.pluginmanager.register(prepared.marker, "forked-phases")
+        prepared.teller.warm_up()
         Server(prepared, self._items, Sharing(self._session, self._modes), endpoint).serve()
 
 
@@ -107,6 +111,7 @@ class Server:
         self._beginning: tuple[Order, ChildProgram] | None = None
         self._left_below = b""
         self._died_below: object = None
+        self._located = 0
         self._node: Any = prepared.session
         self._listen(channel)
         prepared.capture.point_at(self._idle_files)
@@ -146,6 +151,8 @@ class Server:
     def _program(self, order: Order) -> ChildProgram:
         match order.message:
             case (int(index), next_index, int(number), bool(scopes_end)):
+                if index >= self._located:
+                    self._located = locate(self._items, index)
                 if len(order.descriptors) > 1:
                     if number in self._files:
                         self._files[number].close()
@@ -216,7 +223,7 @@ class Server:
         """Fork; whether this is the child. In the server all is told to the owner."""
         watchdogs = Watchdogs()
         watchdogs.disarm()
-        program.item.ihook.pytest_forked_before_fork(item=program.item)
+        self._prepared.call_hook("pytest_forked_before_fork", program.item)
 
         def relay(child: ChildProcess) -> None:
             assert child.ending is not None
@@ -442,6 +449,18 @@ class Server:
         else:
             pop_scopes(self._session, nextitem)
         self._service.tell(("left", b"".join(told), died))
+
+
+def locate(items: list[pytest.Item], start: int) -> int:
+    """Have the next items find out where they are defined; return the index of the first left out.
+
+    They keep it. Each child would have to find it out again, and copy many pages to do so.
+    """
+    end = start + LOCATED_AT_ONCE
+    for item in items[start:end]:
+        with contextlib.suppress(Exception):  # the item's own protocol will meet it again
+            item.location  # noqa: B018
+    return end
 
 
 def _leave_badly() -> None:
