@@ -4,14 +4,53 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from typing import Any
+import re
+import signal
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import pytest
 
 from pytest_procrastinate.pytest_private import condition_holds
+from pytest_procrastinate.quantities import parse_duration, parse_size
 
-MARK_KEYWORDS = ("condition", "reason", "fixtures")
+MARK_KEYWORDS = (
+    "condition",
+    "reason",
+    "fixtures",
+    "timeout",
+    "memory_limit",
+    "cpu_limit",
+    "leaks",
+)
 FIXTURES = ("auto", "shared", "fresh")
+DIES_KEYWORDS = ("signal", "exitcode", "match")
+LEAKS = ("off", "kill", "warn", "fail")
+GRACE_SECONDS = 10.0  # nextest's, too: a teardown may close a database
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Timeout:
+    """A limit of time.
+
+    :ivar source: Who set it, as it is told: ``--forked-timeout``, ``forked(timeout=...)``.
+    :ivar message: What is told in place of our own words.
+    """
+
+    seconds: float
+    source: str
+    message: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Dies:
+    """How a test is expected to end: ``dies(...)``. Neither signal nor exit code: any death."""
+
+    signal: int | None = None
+    exitcode: int | None = None
+    match: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +59,51 @@ class Settings:
 
     forked: bool = False
     fixtures: str = "auto"
+    timeout: Timeout | None = None
+    grace_seconds: float = GRACE_SECONDS
+    memory_limit_bytes: int | None = None
+    cpu_limit_seconds: float | None = None
+    leaks: str = "kill"
+    dies: Dies | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """What was asked for the whole run."""
+
+    timeout: Timeout | None = None
+    grace_seconds: float = GRACE_SECONDS
+    memory_limit_bytes: int | None = None
+    cpu_limit_seconds: float | None = None
+    leaks: str = "kill"
+    fixtures: str = "auto"
+    slow_after_seconds: float | None = None
+    session_timeout_seconds: float | None = None
+
+
+SETTINGS = pytest.StashKey[dict[pytest.Item, Settings]]()
+"""In ``config.stash``, from the end of collection on, also in fork servers and children."""
+
+RUN_SETTINGS = pytest.StashKey[RunSettings]()
+
+# noun: what it takes, what it does
+_VALUES = {
+    "timeout": ("DURATION", "end a forked test that runs longer (90, 1m30s; 0: never)"),
+    "grace": ("DURATION", "time for teardown after a timeout or an interrupt (default: 10s)"),
+    "session-timeout": ("DURATION", "stop the run after this time; what is known by then is told"),
+    "slow-after": ("DURATION", "name forked tests that still run after this time"),
+    "memory-limit": ("SIZE", "let a forked test allocate no more than this (512M)"),
+    "cpu-limit": ("DURATION", "let a forked test use no more CPU time than this"),
+    "fixtures": (
+        "|".join(FIXTURES),
+        "fixtures of a broader scope: shared copy-on-write, set up fresh in each child, or (auto, "
+        "the default) shared where that is safe",
+    ),
+    "leaks": (
+        "|".join(LEAKS),
+        "what to do about processes that a forked test leaves (default: kill)",
+    ),
+}
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -32,14 +116,6 @@ def add_options(parser: pytest.Parser) -> None:
         default=False,
         help="run no test in a child, whatever --forked, the ini and marks say",
     )
-    group.addoption(
-        "--forked-fixtures",
-        dest="forked_fixtures",
-        metavar="auto|shared|fresh",
-        help="fixtures of a broader scope: shared copy-on-write, set up fresh in each child, or "
-        "(auto, the default) shared where that is safe",
-    )
-    parser.addini("forked_fixtures", "as --forked-fixtures", default="auto")
     parser.addini(
         "forked_shared_fixtures",
         "names or globs of fixtures that auto shares although they open files, sockets or processes",
@@ -52,6 +128,10 @@ def add_options(parser: pytest.Parser) -> None:
         type="bool",
         default=False,
     )
+    for noun, (metavar, text) in _VALUES.items():
+        name = f"forked_{noun.replace('-', '_')}"
+        group.addoption(f"--forked-{noun}", dest=name, default=None, metavar=metavar, help=text)
+        parser.addini(name, text, default="")
 
 
 def add_forked_option(parser: pytest.Parser) -> None:
@@ -72,64 +152,195 @@ def add_markers(config: pytest.Config) -> None:
     """Declare the marks, for ``--markers`` and ``--strict-markers``."""
     config.addinivalue_line(
         "markers",
-        "forked(condition=True, *, reason=None): run the test in its own forked child; "
+        "forked(condition=True, *, reason=None, fixtures=None, timeout=None, memory_limit=None, "
+        "cpu_limit=None, leaks=None): run the test in its own forked child; "
         "forked(False): run it in the pytest process, even with --forked",
+    )
+    config.addinivalue_line(
+        "markers",
+        "dies(signal=None, exitcode=None, match=None): the test passes when its child ends so "
+        "during its call; it is run in its own forked child",
     )
 
 
-def settings_of(item: pytest.Item) -> Settings:
-    """Return what was asked for an item: its own mark first, then the options, then the ini.
+def run_settings_of(config: pytest.Config) -> RunSettings:
+    """Return what was asked for the run: options first, then the ini.
 
-    :raises pytest.UsageError: A mark is used wrongly; names the item and the fix.
+    :raises pytest.UsageError: A value is no good; names the option and the fix.
     """
-    config = item.config
-    mark = item.get_closest_marker("forked")
-    marked = None if mark is None else _condition(item, mark)
-    if config.getoption("no_forked", False):
-        return Settings()
-    if marked is None:
-        marked = bool(config.getoption("forked", False) or config.getini("forked"))
-    fixtures = fixtures_mode(config)
-    if mark is not None and "fixtures" in mark.kwargs:
-        fixtures = one_of(FIXTURES, mark.kwargs["fixtures"], f"{item.nodeid}: forked(fixtures=...)")
-    return Settings(forked=marked, fixtures=fixtures)
+    timeout, source = _asked(config, "timeout", parse_duration)
+    grace, _ = _asked(config, "grace", parse_duration)
+    leaks, _ = _asked(config, "leaks", lambda word: _one_of(LEAKS, word))
+    fixtures, _ = _asked(config, "fixtures", lambda word: _one_of(FIXTURES, word))
+    session_timeout, _ = _asked(config, "session-timeout", parse_duration)
+    slow_after, _ = _asked(config, "slow-after", parse_duration)
+    memory_limit, _ = _asked(config, "memory-limit", parse_size)
+    cpu_limit, _ = _asked(config, "cpu-limit", parse_duration)
+    return RunSettings(
+        timeout=Timeout(timeout, source) if timeout else None,
+        grace_seconds=GRACE_SECONDS if grace is None else grace,
+        memory_limit_bytes=memory_limit or None,
+        cpu_limit_seconds=cpu_limit or None,
+        leaks=leaks or "kill",
+        fixtures=fixtures or "auto",
+        slow_after_seconds=slow_after or None,
+        session_timeout_seconds=session_timeout or None,
+    )
 
 
-def fixtures_mode(config: pytest.Config) -> str:
-    """Return what ``--forked-fixtures`` or its ini says.
+def _asked(
+    config: pytest.Config, noun: str, parse: Callable[[str], T]
+) -> tuple[T | None, str]:
+    """Return a parsed value and who said so; None where nobody did."""
+    name = f"forked_{noun.replace('-', '_')}"
+    for value, source in (
+        (config.getoption(name, None), f"--forked-{noun}"),
+        (config.getini(name), f"ini option {name}"),
+    ):
+        if value is not None and value != "":
+            try:
+                return parse(value), source
+            except ValueError as error:
+                raise pytest.UsageError(f"{source}: {error}") from error
+    return None, ""
 
-    :raises pytest.UsageError: It is not one of the words.
-    """
-    given = config.getoption("forked_fixtures", None)
-    if given is not None:
-        return one_of(FIXTURES, given, "--forked-fixtures")
-    return one_of(FIXTURES, config.getini("forked_fixtures"), "forked_fixtures (ini)")
 
-
-def one_of(words: tuple[str, ...], given: object, name: str) -> str:
+def _one_of(words: tuple[str, ...], given: object) -> str:
     """Return ``given``, which must be one of the words.
 
-    :raises pytest.UsageError: It is not; names the option and the fix.
+    :raises ValueError: It is not; the text says how to mend it.
     """
     if given in words:
         return str(given)
     close = difflib.get_close_matches(str(given), words, 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"write {', '.join(words[:-1])} or {words[-1]}"
-    raise pytest.UsageError(f"{name}: {str(given)!r} is unknown; {hint}")
+    choice = f"{', '.join(words[:-1])} or {words[-1]}"
+    hint = f"did you mean {close[0]!r}?" if close else f"write {choice}"
+    raise ValueError(f"{str(given)!r} is unknown; {hint}")
 
 
-def _condition(item: pytest.Item, mark: pytest.Mark) -> bool:
+# --- one item ---------------------------------------------------------------------------------
+
+
+def settings_of(item: pytest.Item, run: RunSettings | None = None) -> Settings:
+    """Return what was asked for an item: its own mark first, then the options, then the ini.
+
+    :param run: What was asked for the run.
+    :raises pytest.UsageError: A mark is used wrongly; names the item and the fix.
+    """
+    config = item.config
+    run = run or RunSettings()
+    marks = list(item.iter_markers("forked"))  # the closest first
+    for mark in marks:
+        _check_mark(item, mark)
+    marked = _condition(item, marks[0]) if marks else None
+    dies = _dies(item)
+    if config.getoption("no_forked", False):
+        if dies is not None:
+            item.add_marker(pytest.mark.skip(reason="dies() needs a child of its own"))
+        return Settings()
+    if dies is not None:
+        marked = True
+    if marked is None:
+        marked = bool(config.getoption("forked", False) or config.getini("forked"))
+    if not marked:
+        return Settings()
+    timeout = _marked(item, marks, "timeout", parse_duration)
+    memory_limit = _marked(item, marks, "memory_limit", parse_size)
+    cpu_limit = _marked(item, marks, "cpu_limit", parse_duration)
+    leaks = _marked(item, marks, "leaks", lambda word: _one_of(LEAKS, word))
+    fixtures = _marked(item, marks, "fixtures", lambda word: _one_of(FIXTURES, word))
+    return Settings(
+        forked=True,
+        fixtures=fixtures or run.fixtures,
+        timeout=run.timeout if timeout is None else _timeout_of_mark(timeout),
+        grace_seconds=run.grace_seconds,
+        memory_limit_bytes=run.memory_limit_bytes if memory_limit is None else memory_limit or None,
+        cpu_limit_seconds=run.cpu_limit_seconds if cpu_limit is None else cpu_limit or None,
+        leaks=leaks or run.leaks,
+        dies=dies,
+    )
+
+
+def _timeout_of_mark(seconds: float) -> Timeout | None:
+    return Timeout(seconds, "forked(timeout=...)") if seconds else None
+
+
+def _marked(
+    item: pytest.Item, marks: list[pytest.Mark], keyword: str, parse: Callable[[Any], T]
+) -> T | None:
+    """Return what the closest mark with this keyword says; None where there is none."""
+    for mark in marks:
+        if mark.kwargs.get(keyword) is not None:
+            try:
+                return parse(mark.kwargs[keyword])
+            except (ValueError, TypeError, AttributeError) as error:
+                raise pytest.UsageError(f"{item.nodeid}: forked({keyword}=...): {error}") from error
+    return None
+
+
+def _check_mark(item: pytest.Item, mark: pytest.Mark) -> None:
     for keyword in mark.kwargs:
         if keyword not in MARK_KEYWORDS:
-            raise pytest.UsageError(f"{item.nodeid}: forked() has no keyword {keyword!r}{_hint(keyword)}")
+            raise pytest.UsageError(
+                f"{item.nodeid}: forked() has no keyword {keyword!r}{_hint(keyword, MARK_KEYWORDS)}"
+            )
     if len(mark.args) > 1 or (mark.args and "condition" in mark.kwargs):
         raise pytest.UsageError(
             f"{item.nodeid}: forked() takes one condition; write forked(condition, reason=...)"
         )
+
+
+def _condition(item: pytest.Item, mark: pytest.Mark) -> bool:
     conditions: tuple[Any, ...] = mark.args or (mark.kwargs.get("condition", True),)
     return condition_holds(item, mark, conditions[0])
 
 
-def _hint(keyword: str) -> str:
-    close = difflib.get_close_matches(keyword, MARK_KEYWORDS, 1)
-    return f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(MARK_KEYWORDS)}"
+def _hint(keyword: str, keywords: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(keyword, keywords, 1)
+    return f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(keywords)}"
+
+
+# --- dies() -----------------------------------------------------------------------------------
+
+
+def _dies(item: pytest.Item) -> Dies | None:
+    mark = item.get_closest_marker("dies")
+    if mark is None:
+        return None
+    where = f"{item.nodeid}: dies()"
+    for keyword in mark.kwargs:
+        if keyword not in DIES_KEYWORDS:
+            raise pytest.UsageError(
+                f"{where} has no keyword {keyword!r}{_hint(keyword, DIES_KEYWORDS)}"
+            )
+    if len(mark.args) > 1 or (mark.args and "signal" in mark.kwargs):
+        raise pytest.UsageError(f'{where} takes one signal; write dies(signal="SIGABRT")')
+    signum = mark.args[0] if mark.args else mark.kwargs.get("signal")
+    exitcode = mark.kwargs.get("exitcode")
+    if signum is not None and exitcode is not None:
+        raise pytest.UsageError(f"{where} takes signal or exitcode, not both")
+    if exitcode is not None and (type(exitcode) is not int or not 0 <= exitcode <= 255):
+        raise pytest.UsageError(f"{where}: {exitcode!r} is not an exit code; write 0 to 255")
+    match = mark.kwargs.get("match")
+    if match is not None:
+        try:
+            match = re.compile(match).pattern
+        except (re.error, TypeError) as error:
+            raise pytest.UsageError(f"{where}: match={match!r} is no pattern: {error}") from error
+    return Dies(None if signum is None else _signal_number(signum, where), exitcode, match)
+
+
+def _signal_number(value: object, where: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value in signal.valid_signals():
+        return int(value)
+    if isinstance(value, str):
+        name = value.upper()
+        found = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
+        if isinstance(found, signal.Signals):
+            return int(found)
+        names = [each.name for each in signal.Signals]
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {close[0]!r}?" if close else "write 'SIGABRT'"
+    else:
+        hint = "write 'SIGABRT'"
+    raise pytest.UsageError(f"{where}: {value!r} is not a signal; {hint}")

@@ -8,14 +8,15 @@ import pytest
 
 from pytest_procrastinate import hookspecs
 from pytest_procrastinate.options import (
-    Settings,
+    RUN_SETTINGS,
+    SETTINGS,
     add_forked_option,
     add_markers,
     add_options,
+    run_settings_of,
     settings_of,
 )
 
-SETTINGS = pytest.StashKey[dict[pytest.Item, Settings]]()
 TOOK_OVER = pytest.StashKey[bool]()
 
 
@@ -40,6 +41,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     add_markers(config)
+    config.stash[RUN_SETTINGS] = run_settings_of(config)
     config.stash[TOOK_OVER] = config.pluginmanager.unregister(name="pytest_forked") is not None
 
 
@@ -51,7 +53,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    config.stash[SETTINGS] = settings = {item: settings_of(item) for item in items}
+    run = config.stash[RUN_SETTINGS]
+    config.stash[SETTINGS] = settings = {item: settings_of(item, run) for item in items}
     if hasattr(config, "workerinput") and any(each.forked for each in settings.values()):
         from pytest_procrastinate.with_others.xdist import WorkerLoop
 

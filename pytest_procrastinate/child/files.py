@@ -17,6 +17,8 @@ from collections.abc import Sequence
 PHASES = ("", "setup", "call", "teardown")
 PAGE_BYTES = 1 << 18
 _HEAD = struct.Struct("=BxxxIdd")  # phase, bytes of untold frames, when the test and the phase began
+_ASKED_AT, _TAKEN_AT = 32, 33  # a byte each: why the parent signals; the child has noticed
+_PID_AT = 36  # four bytes: who is at work
 _NOTE_AT, _NOTE_BYTES = 64, 448
 _FRAMES_AT = _NOTE_AT + _NOTE_BYTES
 
@@ -80,11 +82,36 @@ class Page:
         frames = self._memory[_FRAMES_AT : min(_FRAMES_AT + untold, PAGE_BYTES)]
         return PHASES[phase] if phase < len(PHASES) else "", began, phase_began, bytes(frames)
 
+    def ask(self, why: int) -> None:
+        """Note, in the parent, why a signal follows."""
+        self._memory[_ASKED_AT] = why
+
+    def asked(self) -> int:
+        """Return, in the child, why it got a signal."""
+        return self._memory[_ASKED_AT]
+
+    def note_taken(self) -> None:
+        """Note, in the child, that the signal has been noticed."""
+        self._memory[_TAKEN_AT] = 1
+
+    def note_pid(self) -> None:
+        """Note that this process is at work for the test."""
+        self._memory[_PID_AT : _PID_AT + 4] = os.getpid().to_bytes(4, "little")
+
+    def pid(self) -> int:
+        """Return the process that is at work for the test, if it is to be believed."""
+        return int.from_bytes(self._memory[_PID_AT : _PID_AT + 4], "little")
+
+    def taken(self) -> bool:
+        """Whether the child has noticed the signal."""
+        return self._memory[_TAKEN_AT] != 0
+
     def clear(self) -> None:
         """Make it as new."""
         self._untold = self._phase = 0
         self._began = self._phase_began = 0.0
         self._write()
+        self._memory[_ASKED_AT : _PID_AT + 4] = bytes(_PID_AT + 4 - _ASKED_AT)
         self.note("", "", 0)
 
     def close(self) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 import struct
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from pytest_procrastinate.child.capture import OwnCapture
 from pytest_procrastinate.child.files import ChildFiles
-from pytest_procrastinate.child.telling import PhaseMarker, Teller
+from pytest_procrastinate.child.telling import Teller
+from pytest_procrastinate.child.supervised import TimedPhases, begin_child
 from pytest_procrastinate.process.child import Channel
+from pytest_procrastinate.process.cleanup import SignalState
 from pytest_procrastinate.child.streams import flush_output
 from pytest_procrastinate.pytest_private import Inherited, tear_down_all
 
@@ -27,10 +27,10 @@ class Prepared:
 
     session: pytest.Session
     teller: Teller
-    marker: PhaseMarker
+    marker: TimedPhases
     capture: OwnCapture
     inherited: Inherited
-    on_interrupt: Any
+    signals: SignalState
     flush_c: Callable[[], None]
     live: bool
 
@@ -75,12 +75,13 @@ class ChildProgram:
     def point_here(self) -> None:
         """Have output, log and the stack of a crash written into this test's files."""
         self.prepared.capture.point_at(self.files)
+        self.files.page.note_pid()
 
     def begin(self, channel: Channel, word: bytes) -> None:
         """Begin to speak for this test, its turn has come."""
         prepared = self.prepared
         _, prepared.session.testsfailed = GATE.unpack(word)
-        prepared.marker.page = self.files.page
+        prepared.marker.begin(self.item, self.files)
         self.files.page.begin()
         prepared.teller.speak_for(channel, self.files.page, live=prepared.live)
 
@@ -93,7 +94,8 @@ class ChildProgram:
 
     def start_child(self) -> None:
         """Do what only a child whose turn has come does before its test."""
-        signal.signal(signal.SIGINT, self.prepared.on_interrupt)
+        begin_child(self.prepared.signals)
+        self.files.page.note_pid()
         self.prepared.call_hook("pytest_forked_child_started", self.item)
 
     def run_protocol(self) -> tuple[object, ...] | None:

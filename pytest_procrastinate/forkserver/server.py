@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,12 +18,15 @@ import pytest
 from pytest_procrastinate.child.capture import OwnCapture
 from pytest_procrastinate.child.files import ChildFiles
 from pytest_procrastinate.child.run import GATE, ChildProgram, PassOn, Prepared, StartOver
-from pytest_procrastinate.child.telling import PhaseMarker, Teller
+from pytest_procrastinate.child.supervised import TimedPhases
+from pytest_procrastinate.child.telling import Teller
 from pytest_procrastinate.forkserver.narrower import Narrower
 from pytest_procrastinate.forkserver.safety import Snapshot
 from pytest_procrastinate.forkserver.sharing import Sharing
 from pytest_procrastinate.child.streams import c_flusher, high_duplicate
+from pytest_procrastinate.forkserver.supervised import become_server, end_children
 from pytest_procrastinate.forkserver.watchdogs import Watchdogs
+from pytest_procrastinate.process.cleanup import SignalState
 from pytest_procrastinate.process.child import Channel, ChildProcess
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.manager import ForkError, InChild, ProcessManager
@@ -62,40 +64,48 @@ class ForkServer:
         *,
         live: bool,
         modes: Callable[[pytest.Item], str],
+        signals: SignalState,
     ) -> None:
         self.result = result
         self._session = session
         self._items = items
         self._live = live
         self._modes = modes
+        self._signals = signals
+        self._parent_pid = os.getpid()
 
     def run(self, endpoint: Endpoint | None) -> None:
         """Serve until the pytest process has gone or closes the channel."""
         assert isinstance(endpoint, Channel)
-        # Ctrl-C reaches the whole group: it is for the pytest process to say what it means.
-        on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         inherited = Inherited(self._session)
         inherited.disown()
+        fault_descriptor = high_duplicate(2)
         prepared = Prepared(
             session=self._session,
             teller=Teller(self._session.config),
-            marker=PhaseMarker(),
-            capture=OwnCapture(self._session.config, high_duplicate(2)),
+            marker=TimedPhases(fault_descriptor),
+            capture=OwnCapture(self._session.config, fault_descriptor),
             inherited=inherited,
-            on_interrupt=on_interrupt,
+            signals=self._signals,
             flush_c=c_flusher(),
             live=self._live,
         )
         self._session.config.pluginmanager.register(prepared.marker, "forked-phases")
         prepared.teller.warm_up()
-        Server(prepared, self._items, Sharing(self._session, self._modes), endpoint).serve()
+        sharing = Sharing(self._session, self._modes)
+        Server(prepared, self._items, sharing, endpoint, self._parent_pid).serve()
 
 
 class Server:
     """A fork server, in its own process."""
 
     def __init__(
-        self, prepared: Prepared, items: list[pytest.Item], sharing: Sharing, channel: Channel
+        self,
+        prepared: Prepared,
+        items: list[pytest.Item],
+        sharing: Sharing,
+        channel: Channel,
+        parent_pid: int,
     ) -> None:
         self._prepared = prepared
         self._session = prepared.session
@@ -113,6 +123,7 @@ class Server:
         self._died_below: object = None
         self._located = 0
         self._node: Any = prepared.session
+        self._pid = parent_pid
         self._listen(channel)
         prepared.capture.point_at(self._idle_files)
         prepared.session.config.pluginmanager.register(self, "forked-server")
@@ -121,6 +132,8 @@ class Server:
     def _listen(self, channel: Channel) -> None:
         self._manager = ProcessManager()
         self._manager.setup()
+        become_server(self._manager, parent_pid=self._pid)
+        self._pid = os.getpid()
         self._service = RemoteService(self._manager, channel.end, self._fork_ordered, self._obey)
 
     def serve(self) -> None:
@@ -131,7 +144,7 @@ class Server:
                 self._take_up(*self._ready.pop(0))
             if self._leaving is not None and self._leaving[0].item not in self._running.values():
                 self._leave(*self._leaving)
-        self._manager.kill_processes(signal.SIGKILL)
+        end_children(self._manager)
         self._manager.shutdown()
         tear_down_all(self._session)
 

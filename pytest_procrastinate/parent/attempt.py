@@ -9,8 +9,9 @@ import pytest
 
 from pytest_procrastinate.child.files import ChildFiles, read_text
 from pytest_procrastinate.messages import unpack
+from pytest_procrastinate.options import Timeout
 from pytest_procrastinate.process.child import ChildProcess
-from pytest_procrastinate.process.ending import Ending
+from pytest_procrastinate.process.ending import Cause, Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError
 from pytest_procrastinate.process.remote import SERVER_DIED
 
@@ -99,6 +100,12 @@ class Attempt:
         self.fixture = ("", "", "")
         """The broader fixture that was being set up: name, node and index of its parameter."""
         self._told_all = self._child_gone = False
+        self.cause: Cause = ""
+        """Why we end its child, if we do."""
+        self.limit: Timeout | None = None
+        """The limit of time that it ran into."""
+        self.stages: list[str] = []
+        """What was done about it, in words."""
         self.number, self.files = pool.take()
         self._pool = pool
         self._finished = finished
@@ -117,7 +124,8 @@ class Attempt:
     @property
     def never_forked(self) -> bool:
         """Whether its fork server died before it had forked the child."""
-        return self.child is not None and self.child.refusal == SERVER_DIED and not self.began
+        refusal = None if self.child is None else self.child.refusal
+        return refusal == SERVER_DIED and not self.began and not self.cause
 
     def incoming_message(self, message: object) -> None:
         """Hear the child."""
@@ -155,7 +163,7 @@ class Attempt:
         if self.done or self.ending is not None:  # all is known already
             self._child_left()
             return
-        self.ending = ending
+        self.ending = ending.with_cause(self.cause) if self.cause else ending
         assert self.child is not None
         self.phase, self.began, self.phase_began, untold = self.files.page.read()
         self._read_files()
@@ -167,7 +175,7 @@ class Attempt:
         if self.done:  # it died between its last word and its leave
             self._child_left()
             return
-        if self.child.refusal is not None and not self.began:
+        if self.child.refusal is not None and not self.began and not self.cause:
             self.problem = f"no child could be forked: {self.child.refusal}"
         elif self.child.error is not None and self.problem is None:
             self.problem = f"its reports cannot be read: {self.child.error}"
@@ -180,7 +188,7 @@ class Attempt:
 
     def server_died(self, ending: Ending) -> None:
         """Take the death of the fork server while it left the test's scopes."""
-        self.ending = ending
+        self.ending = ending.with_cause(self.cause) if self.cause else ending
         self.done = False
         self.leaves = None
         self.phase = "teardown"
@@ -220,4 +228,4 @@ class Attempt:
 
     def _release_if_over(self) -> None:
         if self._told_all and self._child_gone:
-            self._pool.give_back(self.number, self.files, clean=self.done)
+            self._pool.give_back(self.number, self.files, clean=self.done and not self.cause)

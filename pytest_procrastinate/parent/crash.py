@@ -11,7 +11,9 @@ import pytest
 
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.stack import Frame, read_stack, relative_path
+from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.pytest_private import crash_repr, expected_to_fail
+from pytest_procrastinate.quantities import write_duration
 
 AFTER = {"": "setup", "setup": "call", "call": "teardown", "teardown": "teardown"}
 
@@ -63,6 +65,14 @@ def _captured(attempt: Attempt, phase: str) -> list[tuple[str, str]]:
     return [(f"Captured {name} {phase}", text) for name, text in attempt.captured if text]
 
 
+def _describe(attempt: Attempt, ending: Ending) -> str:
+    limit = attempt.limit
+    if ending.cause != "timeout" or limit is None:
+        return ending.describe()
+    status = ending.with_cause("").describe()
+    return f"ran into its timeout of {write_duration(limit.seconds)} ({limit.source}; {status})"
+
+
 class _CrashText:
     """What a person would ask next, in the style of ``--tb``."""
 
@@ -78,7 +88,7 @@ class _CrashText:
             what = attempt.problem
         else:
             assert attempt.ending is not None
-            what = attempt.ending.describe()
+            what = _describe(attempt, attempt.ending)
         self.headline = f"{what} in {phase}, at {self._place.place(item.config.rootpath)}"
 
     def longrepr(self) -> object:
@@ -114,6 +124,8 @@ class _CrashText:
         rows = []
         if ending is not None and ending.signal is not None:
             rows.append(f"CRASHED with signal {ending.signal}")  # the words of pytest-forked
+        if self._attempt.stages:
+            rows.append(f"ended in stages: {', '.join(self._attempt.stages)}")
         facts = []
         if self._attempt.began:
             facts.append(f"ran {time.monotonic() - self._attempt.began:.2f} s")

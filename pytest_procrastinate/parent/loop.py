@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from pytest_procrastinate.options import Settings
+from pytest_procrastinate.options import RUN_SETTINGS, Settings
 from pytest_procrastinate.parent.attempt import Attempt, FilePool
 from pytest_procrastinate.parent.crash import crash_reports
+from pytest_procrastinate.parent.interrupts import Interrupts, signals_found
 from pytest_procrastinate.parent.replay import merge_teardown, replay
 from pytest_procrastinate.parent.servers import Servers
+from pytest_procrastinate.parent.supervisor import Supervisor
+from pytest_procrastinate.parent.terminal import say
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.pytest_private import is_live, make_base_temp, needs_fixture
+from pytest_procrastinate.quantities import write_duration
 from pytest_procrastinate.scheduler import Scheduler
 from pytest_procrastinate.strategy import Throttled
 
 FRESH_FIXTURES = pytest.StashKey[dict[str, str]]()
 MAX_RETRIES = 5  # fork servers that die one after the other, before that is a test's failure
-INTERRUPT_GRACE_SECONDS = 10.0  # for the teardowns of interrupted tests
 
 
 class ForkedRun:
@@ -36,6 +38,7 @@ class ForkedRun:
         self._settings = settings
         self._items = list(session.items)
         self._index = {item: index for index, item in enumerate(self._items)}
+        self._run_settings = session.config.stash[RUN_SETTINGS]
         self._live = is_live(session.config)
         self._pool = FilePool()
         self._manager = ProcessManager()
@@ -46,7 +49,12 @@ class ForkedRun:
             self._finished,
             live=self._live,
             modes=lambda item: settings[item].fixtures,
+            signals=signals_found(),
         )
+        self._supervisor = Supervisor(
+            session.config, self._manager, self._servers.server_of, self._say
+        )
+        self._interrupts = Interrupts(self._manager.wakeup)
         self._attempts: dict[int, Attempt] = {}
         self._scheduler = Scheduler(0, Throttled(1))
         self._stretch: Sequence[tuple[pytest.Item, pytest.Item | None]] = ()
@@ -61,8 +69,7 @@ class ForkedRun:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            grace = INTERRUPT_GRACE_SECONDS if kind is KeyboardInterrupt else 0.0
-            self._end_children(grace)
+            self._end_children()
             self._servers.stop()
             self._session.config.stash[FRESH_FIXTURES] = self._servers.fresh_fixtures
         finally:
@@ -78,14 +85,20 @@ class ForkedRun:
         """
         self._stretch = stretch
         self._scheduler = Scheduler(len(stretch), Throttled(1))
-        while not self._scheduler.done and not self._stops:
-            self._go_on()
-            if not self._scheduler.done and not self._stops:
-                self._manager.step()
+        with self._interrupts:
+            while not self._scheduler.done and not self._stops:
+                self._go_on()
+                if self._interrupts.count:
+                    self._interrupt()
+                if not self._scheduler.done and not self._stops:
+                    self._supervisor.step()
 
     @property
     def _stops(self) -> bool:
         return bool(self._session.shouldfail or self._session.shouldstop)
+
+    def _say(self, text: str) -> None:
+        say(self._session.config, text)
 
     def warm_up(self) -> None:
         """Start the fork server now.
@@ -103,19 +116,28 @@ class ForkedRun:
     def _go_on(self) -> None:
         """Do all that can be done now."""
         scheduler = self._scheduler
-        while not self._stops:
+        while not self._stops and not self._interrupts.count:
+            if self._supervisor.session_over and scheduler.to_tell() is None:
+                if not self._supervisor.running:
+                    limit = write_duration(self._run_settings.session_timeout_seconds or 0.0)
+                    self._session.shouldfail = f"--forked-session-timeout: {limit} are over"
+                return
             if (key := scheduler.to_tell()) is not None and self._may_stop_the_run(key):
                 self._tell(key)
             elif (key := scheduler.to_start()) is not None:
                 if not self._dies_of_fixture(self._attempts[key]):
                     scheduler.started(key)
-                    self._servers.open_gate(self._attempts[key], slot=0)
+                    self._start(self._attempts[key])
             elif (key := scheduler.to_fork()) is not None:
                 self._fork(key)
             elif (key := scheduler.to_tell()) is not None:
                 self._tell(key)
             else:
                 return
+
+    def _start(self, attempt: Attempt) -> None:
+        self._supervisor.started(attempt)
+        self._servers.open_gate(attempt, slot=0)
 
     def _may_stop_the_run(self, key: int) -> bool:
         """Whether telling it may end the run: then no test may start before it is told."""
@@ -158,11 +180,12 @@ class ForkedRun:
             return
         if attempt.never_forked and self._retries < MAX_RETRIES:
             self._retries += 1
+            self._supervisor.finished(attempt)
             attempt.release()
             del self._keys[attempt]
             self._fork(key)
             if self._scheduler.is_started(key):
-                self._servers.open_gate(self._attempts[key], slot=0)
+                self._start(self._attempts[key])
             return
         self._retries = 0
         if attempt.died_in_server and attempt.fixture[0]:
@@ -173,6 +196,7 @@ class ForkedRun:
             next_index = None if nextitem is None else self._index[nextitem]
             if self._servers.leave(attempt, self._index[attempt.item], next_index):
                 return
+        self._supervisor.finished(attempt)
         self._scheduler.finished(key)
 
     # --- telling ------------------------------------------------------------------------------
@@ -203,7 +227,8 @@ class ForkedRun:
                     replay(attempt.item, name, payload)
         finally:
             attempt.release()
-            self._scheduler.told(key)
+            if key == self._scheduler.next_to_tell:
+                self._scheduler.told(key)
             del self._attempts[key], self._keys[attempt]
 
     def _tell_crash(self, attempt: Attempt) -> None:
@@ -216,19 +241,35 @@ class ForkedRun:
         if "pytest_runtest_logfinish" not in attempt.told:
             item.ihook.pytest_runtest_logfinish(**where)
 
-    def _end_children(self, grace_seconds: float) -> None:
+    # --- ending -------------------------------------------------------------------------------
+
+    def _interrupt(self) -> None:
+        """Have the running tests torn down, tell what is known, and stop.
+
+        :raises KeyboardInterrupt: Always; as the child raised it, if one did.
+        """
+        interrupts, supervisor = self._interrupts, self._supervisor
+        supervisor.interrupt()
+        deadline = supervisor.clock.now() + self._run_settings.grace_seconds
+        while interrupts.notice() < 2 and supervisor.clock.now() < deadline:
+            if not supervisor.running:
+                break
+            supervisor.step(deadline)
+        raised: BaseException = KeyboardInterrupt()
+        for key in self._scheduler.outstanding:
+            if self._attempts[key].done:
+                try:
+                    self._tell(key)
+                except KeyboardInterrupt as error:
+                    raised = error
+        raise raised
+
+    def _end_children(self) -> None:
         """End all children that still run; their tests are not told any more."""
-        attempts = list(self._attempts.values())
         self._keys.clear()
-        for attempt in attempts:
+        for attempt in self._attempts.values():
             if attempt.child is not None:
-                self._manager.kill_process(attempt.child, signal.SIGINT if grace_seconds else signal.SIGKILL)
-        deadline = time.monotonic() + grace_seconds
-        while grace_seconds and self._manager.process_count > 1 and time.monotonic() < deadline:
-            self._manager.step(deadline - time.monotonic())
-        for attempt in attempts:
-            if attempt.child is not None:
-                self._manager.kill_process(attempt.child, signal.SIGKILL)
+                self._manager.kill_group(attempt.child, signal.SIGKILL)
 
 
 def run_items(session: pytest.Session, settings: dict[pytest.Item, Settings]) -> None:

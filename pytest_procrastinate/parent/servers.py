@@ -10,6 +10,8 @@ from pytest_procrastinate.child.run import GATE
 from pytest_procrastinate.child.streams import c_flusher, flush_output
 from pytest_procrastinate.forkserver.server import ForkServer
 from pytest_procrastinate.parent.attempt import Attempt
+from pytest_procrastinate.process.child import ChildProcess
+from pytest_procrastinate.process.cleanup import SignalState
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.manager import ProcessManager
 from pytest_procrastinate.process.remote import RemoteForker
@@ -32,6 +34,7 @@ class Servers:
         *,
         live: bool,
         modes: Callable[[pytest.Item], str],
+        signals: SignalState,
     ) -> None:
         self._session = session
         self._manager = manager
@@ -39,6 +42,7 @@ class Servers:
         self._left = left
         self._live = live
         self._modes = modes
+        self._signals = signals
         self._leaving: Attempt | None = None
         self.fresh_fixtures: dict[str, str] = {}
         """Fixtures that are not shared since that would not be safe, with the reason."""
@@ -88,6 +92,10 @@ class Servers:
         self._forker.order(("leave", index, next_index, attempt.number))
         return True
 
+    def server_of(self, attempt: Attempt) -> ChildProcess | None:
+        """Return the server that forks for an attempt, or works for it otherwise."""
+        return None if self._forker is None else self._forker.server
+
     def stop(self) -> None:
         """Let the server go: it leaves when its channel ends."""
         if self._forker is not None and self._forker.server is not None:
@@ -101,7 +109,14 @@ class Servers:
         """
         flush_output(c_flusher())
         forker = RemoteForker(self._manager, self._hear, lambda ending: self._server_died(forker, ending))
-        server = ForkServer(self._session, self._items, forker, live=self._live, modes=self._modes)
+        server = ForkServer(
+            self._session,
+            self._items,
+            forker,
+            live=self._live,
+            modes=self._modes,
+            signals=self._signals,
+        )
         forker.server = self._manager.create_process(server)
         self._forker = forker
         self._known_files.clear()

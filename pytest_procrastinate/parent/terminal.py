@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+from pytest_procrastinate.pytest_private import write_to_terminal
+
+
+def say(config: pytest.Config, text: str) -> None:
+    """Print a line of our own, on a line of its own."""
+    with write_to_terminal(config) as writer:
+        if writer is None:  # an xdist worker
+            print(text, file=sys.__stderr__, flush=True)
+            return
+        if writer.width_of_current_line:
+            writer.line()
+        writer.line(text)
 
 
 def took_over_line() -> str:

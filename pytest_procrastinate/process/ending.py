@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 if TYPE_CHECKING:
     import resource
 
-Cause = Literal["", "timeout", "memory limit", "out of memory", "cpu limit", "interrupt", "lost"]
+Cause = Literal["", "timeout", "memory limit", "out of memory", "cpu limit", "interrupt", "stopped", "lost"]
 """What made us end a child, or the kernel for us; empty when it ended by itself."""
 
 _CAUSES: frozenset[str] = frozenset(get_args(Cause))
@@ -25,6 +25,7 @@ _TOLD_AS = {
     "out of memory": "was ended by the kernel, which had no memory left",
     "cpu limit": "went over its cpu limit",
     "interrupt": "was interrupted",
+    "stopped": "was stopped and did not go on",
 }
 
 # The signals by which a program says that it is broken. The others were sent.

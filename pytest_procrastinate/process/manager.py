@@ -246,6 +246,20 @@ class ProcessManager:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signum)
 
+    def kill_group(self, child: ChildProcess, signum: int) -> None:
+        """Send a signal to one child and to the group it leads, wherever it may be itself."""
+        if child.state is not State.RUNNING or child.pid is None:
+            return
+        # Its number is its own until it is reaped, and its group's as long as that has members.
+        if child.number in self._local or parent_of(child.pid) in (child.parent_pid, os.getpid()):
+            try:
+                os.killpg(child.pid, signum)
+                if os.getpgid(child.pid) == child.pid:
+                    return
+            except (ProcessLookupError, PermissionError):  # it leads no group, yet or any more
+                pass
+        self.kill_process(child, signum)
+
     def hang_up(self, child: ChildProcess) -> None:
         """Say the last word to a child: it sees the end of what comes down its channel."""
         if child.channel is not None and child.state in (State.NEW, State.RUNNING):

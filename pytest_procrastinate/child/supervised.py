@@ -1,0 +1,157 @@
+"""A child's part in its supervision: its own group, stacks on demand, an exception at the timeout.
+
+The pytest process keeps the deadlines and sends two signals that tests hardly use. The first is
+handled in C, so that stacks are written also while C code holds the GIL.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import re
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+
+from pytest_procrastinate.child.files import ChildFiles, read_text
+from pytest_procrastinate.child.telling import PhaseMarker
+from pytest_procrastinate.options import RUN_SETTINGS, SETTINGS, Timeout
+from pytest_procrastinate.process.cleanup import (
+    SignalState,
+    ignore_terminal_output_stops,
+    lead_own_group,
+    reset_signals,
+)
+from pytest_procrastinate.quantities import write_duration
+
+# Real-time signals from the upper end, which neither glibc nor a runtime takes for itself.
+STACKS_SIGNAL = int(getattr(signal, "SIGRTMAX", signal.SIGUSR2 + 7)) - 7
+RAISE_SIGNAL = int(getattr(signal, "SIGRTMAX", signal.SIGVTALRM + 8)) - 8
+
+
+class TestTimeout(pytest.fail.Exception):  # type: ignore[misc, name-defined]  # made by a decorator
+    """A test has had its time. Raised in it, so that it is torn down and pytest tells where it was.
+
+    Not an :class:`Exception`: a test that catches those goes on to be ended.
+    """
+
+    __test__ = False
+    __module__ = "builtins"  # as pytest's own are told: by their name alone
+
+
+class TimedPhases(PhaseMarker):
+    """Notes the phases, and raises an exception in the one that is under way at the timeout.
+
+    Made in a fork server, which runs the set-up of shared fixtures itself.
+    """
+
+    def __init__(self, fault_descriptor: int) -> None:
+        super().__init__()
+        self._item: pytest.Item | None = None
+        self._faults = -1
+        self._phase = ""
+        self._fired = False
+        self._raised_in = ""
+        faulthandler.register(STACKS_SIGNAL, file=fault_descriptor, all_threads=True, chain=False)
+        signal.signal(RAISE_SIGNAL, self._handle)
+
+    def begin(self, item: pytest.Item, files: ChildFiles) -> None:
+        """Note phases of this item from now on."""
+        self._item, self.page, self._faults = item, files.page, files.faults
+        self._fired, self._raised_in = False, ""
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        __tracebackhide__ = True
+        if self.page is None or self._fired:
+            return
+        if self.page.asked() == INTERRUPT:
+            raise KeyboardInterrupt
+        self._fired = True
+        self.page.note_taken()
+        if self._phase:
+            self._raise()
+
+    def _raise(self) -> None:
+        __tracebackhide__ = True
+        self._raised_in = self._phase
+        raise TestTimeout(self._message(), pytrace=True)
+
+    def _message(self) -> str:
+        assert self._item is not None
+        assert self.page is not None
+        limit = timeout_of(self._item, session=self.page.asked() == SESSION_TIMEOUT)
+        if limit.message is not None:
+            return limit.message
+        return f"timeout of {write_duration(limit.seconds)} in {self._phase} ({limit.source})"
+
+    def _enter(self, phase: str) -> Iterator[None]:
+        __tracebackhide__ = True
+        if self.page is None:
+            return (yield)
+        self.page.enter(phase)
+        self._phase = phase
+        try:
+            if self._fired and not self._raised_in and phase != "teardown":
+                self._raise()
+            value = yield
+        finally:
+            self._phase = ""
+            if self._raised_in == phase:
+                self._keep_stacks(phase)
+        if self._raised_in == phase:
+            self._phase = phase
+            message = self._message()
+            self._phase = ""
+            message += "; the test caught the exception and went on"
+            raise TestTimeout(message, pytrace=False)
+        return value
+
+    def _keep_stacks(self, phase: str) -> None:
+        """Put the stacks that were written into the report; the next crash has its own."""
+        assert self._item is not None
+        try:
+            if text := read_text(self._faults):
+                self._item.add_report_section(phase, "stacks", without_pytest(text))
+                os.ftruncate(self._faults, 0)
+                os.lseek(self._faults, 0, os.SEEK_SET)
+        except OSError:  # the test has closed it
+            pass
+
+
+def without_pytest(stacks: str) -> str:
+    """Return what faulthandler wrote, each thread's calls only as far as pytest's own below them."""
+    rows: list[str] = []
+    hidden = False
+    for row in stacks.splitlines():
+        if not row.startswith("  "):
+            hidden = False
+        elif rows and rows[-1].startswith("  ") and re.search(r"[/\\](_pytest|pluggy)[/\\]", row):
+            hidden = True
+        if not hidden:
+            rows.append(row)
+    return "\n".join(rows)
+
+
+TIMEOUT, SESSION_TIMEOUT, INTERRUPT = 1, 2, 3  # what the parent asks for in the page
+
+
+def timeout_of(item: pytest.Item, *, session: bool) -> Timeout:
+    """Return the limit that ended a test."""
+    run = item.config.stash[RUN_SETTINGS]
+    if session:
+        return Timeout(run.session_timeout_seconds or 0.0, "--forked-session-timeout")
+    settings = item.config.stash[SETTINGS].get(item)
+    timeout = None if settings is None else settings.timeout
+    return timeout or Timeout(0.0, "--forked-timeout")
+
+
+def begin_child(found: SignalState) -> None:
+    """Become a process that can be ended with all it starts, and meets signals as a plain run does.
+
+    In the background of the terminal: Ctrl-C goes to the pytest process, which passes it on.
+    """
+    lead_own_group()
+    reset_signals(found)
+    ignore_terminal_output_stops()

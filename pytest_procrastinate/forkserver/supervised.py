@@ -1,0 +1,43 @@
+"""A fork server's part in its supervision: deaf to stray signals, it does not outlive pytest."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+
+from pytest_procrastinate.process.cleanup import die_with_parent, lead_own_group
+from pytest_procrastinate.process.manager import ProcessManager
+
+DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+ORPHAN_SECONDS = 10.0
+
+
+def become_server(manager: ProcessManager, parent_pid: int) -> None:
+    """Make this process a fork server, in a group of its own.
+
+    A signal to its group, by a test or by Ctrl-C, is not for it: the pytest process says what it
+    means. With handlers, not SIG_IGN: what a fixture starts would inherit that.
+
+    :param parent_pid: The pytest process, or another server. When it has gone, all children are killed, and shared
+        fixtures have some seconds to be torn down.
+    """
+
+    def stay(signum: int, frame: FrameType | None) -> None:
+        if os.getppid() != parent_pid:
+            end_children(manager)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, ORPHAN_SECONDS)
+
+    lead_own_group()
+    for signum in DEAF_TO:
+        signal.signal(signum, stay)
+    # The end of its channel says the same, but is not seen while a fixture is set up.
+    die_with_parent(parent_pid, signal.SIGHUP)
+
+
+def end_children(manager: ProcessManager) -> None:
+    """Kill what still runs, with all that it has started."""
+    for child in list(manager.children.values()):
+        manager.kill_group(child, signal.SIGKILL)

@@ -1,0 +1,237 @@
+"""What tests leave running: to whom it belongs, when it may be ended, what is said about it.
+
+Orphans of a test become children of the pytest process (a subreaper). One is ended once no test
+that may have started it is running; those of a fork server when that has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+
+import pytest
+
+from pytest_procrastinate.options import SETTINGS
+from pytest_procrastinate.parent.attempt import Attempt
+from pytest_procrastinate.process.leftovers import Leftover, Outcome, end, look_at
+
+SETTLE_SECONDS = 0.25  # for who is on its way out: a resource tracker, a pool's worker
+GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL
+TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")  # how exactly the kernel tells when a process began
+_WALL = 0x40000000  # waitpid(2): also children that a clone() made
+
+LEFT = pytest.StashKey["Account"]()
+
+
+@dataclasses.dataclass
+class Account:
+    """What was left in this run, for the summary."""
+
+    processes: int = 0
+    threads: int = 0
+    tests: set[str] = dataclasses.field(default_factory=set)
+    lines: list[str] = dataclasses.field(default_factory=list)
+    """What ``warn`` tells."""
+
+    def summary(self) -> list[str]:
+        """Return the lines to print."""
+        rows = [f"forked: {line}" for line in self.lines]
+        counts = [
+            f"{count} {noun if count == 1 else plural}"
+            for count, noun, plural in (
+                (self.processes, "process", "processes"),
+                (self.threads, "thread", "threads"),
+            )
+            if count
+        ]
+        if counts:
+            tests = f"{len(self.tests)} test{'' if len(self.tests) == 1 else 's'}"
+            left = " and ".join(counts)
+            rows.append(f"forked: ended {left} left by {tests} (--forked-leaks=warn names them)")
+        return rows
+
+
+@dataclasses.dataclass
+class Span:
+    """When a test ran, in seconds since the machine booted."""
+
+    attempt: Attempt
+    pid: int
+    began: float
+    ended: float | None = None
+
+
+class Leftovers:
+    """Finds and ends what tests of one run leave.
+
+    :param own: Returns the pids of the children that the manager looks after.
+    """
+
+    def __init__(self, config: pytest.Config, own: Callable[[], Collection[int]]) -> None:
+        self._config = config
+        self._account = config.stash.setdefault(LEFT, Account())
+        self._own = own
+        self._known: set[bytes] = set()
+        self._spans: list[Span] = []
+        self._waiting: dict[int, Leftover] = {}
+        self._children = -1
+        self._group = os.getpgrp()
+
+    def open(self) -> None:
+        """Begin to notice: what is there now is nobody's leftover."""
+        with contextlib.suppress(OSError):
+            self._children = os.open(
+                f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC
+            )
+        self._known.update(self._read())
+
+    def close(self) -> None:
+        """End all that is left, and notice no more."""
+        if self._children != -1:
+            for span in self._spans:
+                span.ended = span.ended or _now()
+            self.collect(last=True)
+            os.close(self._children)
+            self._children = -1
+        self._spans.clear()
+
+    @contextlib.contextmanager
+    def others_at_work(self) -> Iterator[None]:
+        """Take the children that appear meanwhile for those of the hooks that are called."""
+        if self._children == -1:
+            yield
+            return
+        before = self._read()
+        yield
+        for name in self._read() - before - self._known:
+            if not _is_of_a_test(int(name)):
+                self._known.add(name)
+
+    def started(self, attempt: Attempt) -> None:
+        """Note that a test's own child is at work."""
+        assert attempt.child is not None
+        assert attempt.child.pid is not None
+        self._spans.append(Span(attempt, attempt.child.pid, _now()))
+
+    def ended(self, attempt: Attempt) -> None:
+        """Note that a test's child has ended, and see to what it left."""
+        for span in self._spans:
+            if span.attempt is attempt and span.ended is None:
+                span.ended = _now()
+        if self._children != -1:
+            if self._waiting or self._read() - self._known:
+                self.collect()
+            if not self._waiting:
+                self._spans = [span for span in self._spans if span.ended is None]
+
+    def collect(self, *, last: bool = False) -> None:
+        """End what may be ended now.
+
+        :param last: The fork servers have ended, too.
+        """
+        own = self._own()
+        for name in self._read() - self._known:
+            pid = int(name)
+            if pid in own or pid in self._waiting:
+                continue
+            found = look_at(pid)
+            if found is None:
+                continue
+            if not found.command and _reap(pid):  # it has ended
+                continue
+            if _group_and_session(pid)[0] == self._group:
+                self._known.add(name)  # a hook's own
+            else:
+                self._waiting[pid] = found
+        ready: list[tuple[Leftover, Attempt | None]] = []
+        for pid, process in list(self._waiting.items()):
+            owners = self._owners(process)
+            if all(span.ended is not None for span in owners) and (owners or last):
+                del self._waiting[pid]
+                ready.append((process, owners[0].attempt if len(owners) == 1 else None))
+        by_mode: dict[str, list[tuple[Leftover, Attempt | None]]] = {}
+        for process, owner in ready:
+            by_mode.setdefault(self._mode(owner), []).append((process, owner))
+        for process, _ in by_mode.pop("off", []):
+            self._known.add(b"%d" % process.pid)
+        for mode, group in by_mode.items():
+            self._end(mode, group)
+
+    def _mode(self, owner: Attempt | None) -> str:
+        settings = self._config.stash[SETTINGS]
+        if owner is not None:
+            return settings[owner.item].leaks
+        return next((each.leaks for each in settings.values() if each.forked), "kill")
+
+    def _end(self, mode: str, group: list[tuple[Leftover, Attempt | None]]) -> None:
+        outcomes = end(
+            [process for process, _ in group],
+            settle_seconds=SETTLE_SECONDS,
+            grace_seconds=GRACE_SECONDS,
+        )
+        for process, owner in group:
+            if outcomes.get(process, Outcome.SETTLED) is Outcome.SETTLED:
+                continue
+            if owner is None:
+                text = f"somebody, which test is not known, left {process.describe()}"
+            else:
+                text = f"{owner.item.nodeid} left {process.describe()}"
+                owner.left.append(process.describe())
+            if mode == "kill":
+                self._account.processes += 1
+                self._account.tests.add("" if owner is None else owner.item.nodeid)
+            elif mode == "warn" or owner is None:
+                self._account.lines.append(text)
+
+    def _owners(self, process: Leftover) -> list[Span]:
+        """Return the tests that may have started it; those of a fork server have none."""
+        group, session = _group_and_session(process.pid)
+        sure = [span for span in self._spans if span.pid in (group, session)]
+        if sure:
+            return sure
+        began = process.started * TICK_SECONDS
+        return [
+            span
+            for span in self._spans
+            # Numbers are given in order: what a fork server started before has a lower one.
+            if process.pid > span.pid
+            and began + TICK_SECONDS >= span.began - TICK_SECONDS
+            and (span.ended is None or began <= span.ended)
+        ]
+
+    def _read(self) -> set[bytes]:
+        try:
+            return set(os.pread(self._children, 1 << 16, 0).split())
+        except OSError:
+            return set()
+
+
+def _now() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _reap(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG | _WALL)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def _group_and_session(pid: int) -> tuple[int, int]:
+    try:
+        return os.getpgid(pid), os.getsid(pid)
+    except OSError:
+        return 0, 0
+
+
+def _is_of_a_test(pid: int) -> bool:
+    if _group_and_session(pid)[0] == os.getpgrp():
+        return False
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return b"PYTEST_CURRENT_TEST=" in file.read()
+    except OSError:
+        return False

@@ -1,0 +1,258 @@
+"""Keeps the deadlines of all that runs, and does what follows from them.
+
+A test that has had its time is ended in stages: the stacks of its threads are written, an exception
+is raised in it, SIGTERM, SIGKILL. While the fork server works for it, the server is meant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from pytest_procrastinate.child.supervised import (
+    INTERRUPT,
+    RAISE_SIGNAL,
+    SESSION_TIMEOUT,
+    STACKS_SIGNAL,
+    TIMEOUT,
+)
+from pytest_procrastinate.options import RUN_SETTINGS, SETTINGS, Settings, Timeout
+from pytest_procrastinate.parent.attempt import Attempt
+from pytest_procrastinate.process.child import ChildProcess, State
+from pytest_procrastinate.process.deadlines import Clock, Ladder, Step
+from pytest_procrastinate.process.manager import ProcessManager, parent_of
+from pytest_procrastinate.quantities import write_duration
+
+NEVER_SECONDS = 1e9
+TAKE_SECONDS = 2.0  # for the exception to be raised: C code that holds the GIL lets none through
+LOOK_SECONDS = (1.0, 5.0)  # between looks at a test's processes: before the first, from then on
+LEAVE_SECONDS = 10.0  # for a child that has told all
+
+
+@dataclasses.dataclass
+class Watch:
+    """What is kept of one attempt while it is under way."""
+
+    attempt: Attempt
+    settings: Settings
+    ladder: Ladder
+    look_at: float
+    slow_at: float | None
+    give_up_raising_at: float | None = None
+    stopped: bool = False
+
+
+class Supervisor:
+    """Watches over attempts from the opening of their gate until their children are gone.
+
+    :param server_of: Returns the fork server that works for an attempt.
+    :param say: Prints a line for the user.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        manager: ProcessManager,
+        server_of: Callable[[Attempt], ChildProcess | None],
+        say: Callable[[str], None],
+    ) -> None:
+        self.clock = Clock()
+        self.session_over = False
+        """Whether the session has had its time: no test may start any more."""
+        self._config = config
+        self._run = config.stash[RUN_SETTINGS]
+        self._manager = manager
+        self._server_of = server_of
+        self._say = say
+        self._watches: dict[Attempt, Watch] = {}
+        self._leaving: dict[Attempt, float] = {}
+        limit = self._run.session_timeout_seconds
+        self._session_ends = None if limit is None else self.clock.now() + limit
+
+    # --- what happens to attempts -------------------------------------------------------------
+
+    def started(self, attempt: Attempt) -> None:
+        """Begin to count: the gate of its child has been opened."""
+        settings = self._config.stash[SETTINGS][attempt.item]
+        limit = NEVER_SECONDS if settings.timeout is None else settings.timeout.seconds
+        now = self.clock.now()
+        slow = self._run.slow_after_seconds
+        self._watches[attempt] = Watch(
+            attempt,
+            settings,
+            Ladder(limit, settings.grace_seconds, self.clock),
+            look_at=now + LOOK_SECONDS[0],
+            slow_at=None if slow is None else now + slow,
+        )
+
+    def finished(self, attempt: Attempt) -> None:
+        """Count no more: all is known of it. Its child has some time to leave."""
+        if self._watches.pop(attempt, None) is not None and _runs(attempt.child):
+            self._leaving[attempt] = self.clock.now() + LEAVE_SECONDS
+
+    def interrupt(self) -> None:
+        """Have all that runs raise KeyboardInterrupt, as Ctrl-C does in a plain run."""
+        for attempt in self._watches:
+            if _runs(attempt.child):
+                self._signal(attempt, signal.SIGINT, group=True)
+            else:
+                attempt.files.page.ask(INTERRUPT)
+                self._signal(attempt, RAISE_SIGNAL)
+
+    @property
+    def running(self) -> list[Attempt]:
+        """What is under way, in the order of the start."""
+        return list(self._watches)
+
+    # --- the loop -----------------------------------------------------------------------------
+
+    def step(self, deadline: float | None = None) -> None:
+        """Sleep until something happens or is due, and do what is due.
+
+        :param deadline: When to return at the latest, by the clock.
+        """
+        due = self.next_due()
+        if deadline is not None:
+            due = deadline if due is None else min(due, deadline)
+        self._manager.deadline = None if due is None else self.clock.monotonic_at(due)
+        self._manager.step()
+        self.act()
+
+    def next_due(self) -> float | None:
+        """Return when something is due, by the clock."""
+        moments = [self._session_ends, *self._leaving.values()]
+        for watch in self._watches.values():
+            moments += [
+                watch.ladder.next_due(),
+                watch.look_at,
+                watch.slow_at,
+                watch.give_up_raising_at,
+            ]
+        return min((each for each in moments if each is not None), default=None)
+
+    def act(self) -> None:
+        """Do what is due."""
+        now = self.clock.now()
+        if self._session_ends is not None and now >= self._session_ends:
+            self._end_session()
+        for watch in list(self._watches.values()):
+            self._act_on(watch, now)
+        for attempt, deadline in list(self._leaving.items()):
+            if not _runs(attempt.child):
+                del self._leaving[attempt]
+            elif now >= deadline:
+                self._leaving[attempt] = now + LEAVE_SECONDS
+                self._signal(attempt, signal.SIGKILL)
+
+    def _end_session(self) -> None:
+        self._session_ends = None
+        self.session_over = True
+        for watch in self._watches.values():
+            if not watch.ladder.expired:
+                limit = self._run.session_timeout_seconds or 0.0
+                watch.attempt.limit = Timeout(limit, "--forked-session-timeout")
+                watch.attempt.files.page.ask(SESSION_TIMEOUT)
+                watch.ladder.skip_to(Step.STACKS)
+
+    def _act_on(self, watch: Watch, now: float) -> None:
+        if watch.slow_at is not None and now >= watch.slow_at:
+            watch.slow_at = None
+            seconds = write_duration(self._run.slow_after_seconds or 0.0)
+            self._say(f"forked: {watch.attempt.item.nodeid} still runs after {seconds}")
+        if now >= watch.look_at:
+            watch.look_at = now + LOOK_SECONDS[1]
+            self._look_at(watch)
+        if watch.give_up_raising_at is not None and now >= watch.give_up_raising_at:
+            watch.give_up_raising_at = None
+            if not watch.attempt.files.page.taken():
+                watch.ladder.skip_to(Step.TERMINATE)
+        for step in watch.ladder.advance(now):
+            self._take(step, watch, now)
+
+    def _take(self, step: Step, watch: Watch, now: float) -> None:
+        attempt = watch.attempt
+        if not attempt.cause:
+            attempt.cause = "timeout"
+            attempt.limit = attempt.limit or watch.settings.timeout
+        if step is Step.STACKS:
+            if not attempt.files.page.asked():
+                attempt.files.page.ask(TIMEOUT)
+            self._signal(attempt, STACKS_SIGNAL)
+            attempt.stages.append("stacks")
+        elif step is Step.RAISE:
+            self._signal(attempt, RAISE_SIGNAL, signal.SIGCONT)
+            attempt.stages.append("an exception")
+            watch.give_up_raising_at = now + min(TAKE_SECONDS, watch.ladder.grace_seconds)
+        elif step is Step.TERMINATE:
+            if not attempt.files.page.taken():
+                attempt.stages[-1:] = ["an exception (not taken)"]
+            self._signal(attempt, signal.SIGTERM, signal.SIGCONT, group=True)
+            attempt.stages.append("SIGTERM")
+        else:
+            self._signal(attempt, signal.SIGKILL, group=True)
+            attempt.stages.append("SIGKILL")
+
+    # --- processes ----------------------------------------------------------------------------
+
+    def _signal(self, attempt: Attempt, *signums: int, group: bool = False) -> None:
+        """Signal the process that is at work for an attempt: its child, or a fork server."""
+        child = attempt.child
+        if child is None or not _runs(child):
+            pid = attempt.files.page.pid()
+            if _descends_from_here(pid):
+                for signum in signums:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signum)
+                return
+            child = self._server_of(attempt)
+        if child is not None:
+            for signum in signums:
+                (self._manager.kill_group if group else self._manager.kill_process)(child, signum)
+
+    def _look_at(self, watch: Watch) -> None:
+        """See to processes that are stopped: nobody but us would notice (SIGCHLD apart)."""
+        attempt = watch.attempt
+        server = self._server_of(attempt)
+        for pid in (attempt.files.page.pid(), None if server is None else server.pid):
+            # A test has done that to a fork server: there is no other reason.
+            if (attempt.child is None or pid != attempt.child.pid) and _is_stopped(pid):
+                if _descends_from_here(pid):
+                    os.kill(pid, signal.SIGCONT)
+        child = attempt.child
+        if child is None or not _runs(child) or not _is_stopped(child.pid):
+            watch.stopped = False
+        elif not watch.stopped:
+            watch.stopped = True
+        elif not watch.ladder.expired:
+            attempt.cause = "stopped"
+            watch.ladder.skip_to(Step.KILL)
+
+
+def _runs(child: ChildProcess | None) -> bool:
+    return child is not None and child.state is State.RUNNING
+
+
+def _descends_from_here(pid: int | None) -> bool:
+    """Whether a process is one of ours: its number was told by who may lie."""
+    for _ in range(8):
+        if pid is None or pid <= 1:
+            return False
+        pid = parent_of(pid)
+        if pid == os.getpid():
+            return True
+    return False
+
+
+def _is_stopped(pid: int | None) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] == b"T"
+    except (OSError, IndexError):
+        return False
+
+
