@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from pytest_procrastinate.process.ending import Ending, name_signal
 from pytest_procrastinate.pytest_private import condition_holds
 from pytest_procrastinate.quantities import parse_duration, parse_size
 
@@ -51,6 +52,22 @@ class Dies:
     signal: int | None = None
     exitcode: int | None = None
     match: str | None = None
+
+    def describe(self) -> str:
+        """Return how it is to end: ``death by SIGABRT``."""
+        if self.signal is not None:
+            return f"death by {name_signal(self.signal)}"
+        return "death" if self.exitcode is None else f"exit code {self.exitcode}"
+
+    def is_met_by(self, ending: Ending) -> bool:
+        """Whether a child ended so, by itself."""
+        if ending.cause:
+            return False
+        if self.signal is not None:
+            return ending.signal == self.signal
+        if self.exitcode is not None:
+            return ending.exit_status == self.exitcode
+        return ending.signal is not None or ending.exit_status is not None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -78,7 +78,11 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     from pytest_procrastinate.parent.loop import FRESH_FIXTURES
+    from pytest_procrastinate.parent.leftovers import LEFT
     from pytest_procrastinate.parent.terminal import fresh_fixtures_lines
 
+    if LEFT in config.stash:
+        for line in config.stash[LEFT].summary():
+            terminalreporter.write_line(line)
     for line in fresh_fixtures_lines(config.stash.get(FRESH_FIXTURES, {})):
         terminalreporter.write_line(line)

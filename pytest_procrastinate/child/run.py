@@ -13,6 +13,7 @@ from pytest_procrastinate.child.capture import OwnCapture
 from pytest_procrastinate.child.files import ChildFiles
 from pytest_procrastinate.child.telling import Teller
 from pytest_procrastinate.child.supervised import TimedPhases, begin_child
+from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.process.child import Channel
 from pytest_procrastinate.process.cleanup import SignalState
 from pytest_procrastinate.child.streams import flush_output
@@ -96,6 +97,8 @@ class ChildProgram:
         """Do what only a child whose turn has come does before its test."""
         begin_child(self.prepared.signals)
         self.files.page.note_pid()
+        settings = self.item.config.stash[SETTINGS][self.item]
+        self.prepared.marker.watch_things(settings)
         self.prepared.call_hook("pytest_forked_child_started", self.item)
 
     def run_protocol(self) -> tuple[object, ...] | None:
@@ -121,6 +124,8 @@ class ChildProgram:
     def tell_end(self, raised: tuple[object, ...] | None) -> None:
         """Tell that all is told."""
         session, teller = self.prepared.session, self.prepared.teller
+        if left := self.prepared.marker.things_left():
+            teller.tell("left", left)
         if raised is not None:
             teller.tell("raised", raised)
         elif session.shouldstop or session.shouldfail:

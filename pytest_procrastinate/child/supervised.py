@@ -16,14 +16,16 @@ from types import FrameType
 import pytest
 
 from pytest_procrastinate.child.files import ChildFiles, read_text
+from pytest_procrastinate.child.leftovers import OwnThings
 from pytest_procrastinate.child.telling import PhaseMarker
-from pytest_procrastinate.options import RUN_SETTINGS, SETTINGS, Timeout
+from pytest_procrastinate.options import RUN_SETTINGS, SETTINGS, Settings, Timeout
 from pytest_procrastinate.process.cleanup import (
     SignalState,
     ignore_terminal_output_stops,
     lead_own_group,
     reset_signals,
 )
+from pytest_procrastinate.process.limits import Limits
 from pytest_procrastinate.quantities import write_duration
 
 # Real-time signals from the upper end, which neither glibc nor a runtime takes for itself.
@@ -51,6 +53,8 @@ class TimedPhases(PhaseMarker):
         super().__init__()
         self._item: pytest.Item | None = None
         self._faults = -1
+        self._fault_descriptor = fault_descriptor
+        self._things: OwnThings | None = None
         self._phase = ""
         self._fired = False
         self._raised_in = ""
@@ -61,6 +65,20 @@ class TimedPhases(PhaseMarker):
         """Note phases of this item from now on."""
         self._item, self.page, self._faults = item, files.page, files.faults
         self._fired, self._raised_in = False, ""
+
+    def watch_things(self, settings: Settings) -> None:
+        """Set the limits of this test and note what it finds, in its own child."""
+        Limits(settings.memory_limit_bytes, settings.cpu_limit_seconds).set_here()
+        if settings.cpu_limit_seconds is not None:
+            faulthandler.register(signal.SIGXCPU, file=self._fault_descriptor, chain=True)
+        self._things = None
+        if settings.leaks != "off":
+            self._things = OwnThings(descriptors=settings.leaks in ("warn", "fail"))
+
+    def things_left(self) -> tuple[list[str], list[str]] | None:
+        """Return what the test left in its process; None if nothing."""
+        things = None if self._things is None else self._things.left()
+        return things if things is not None and any(things) else None
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         __tracebackhide__ = True
@@ -100,6 +118,10 @@ class TimedPhases(PhaseMarker):
             self._phase = ""
             if self._raised_in == phase:
                 self._keep_stacks(phase)
+        if phase == "call" and self._item is not None:
+            dies = self._item.config.stash[SETTINGS][self._item].dies
+            if dies is not None and self._raised_in != phase:
+                pytest.fail(f"did not die: {dies.describe()} was expected", pytrace=False)
         if self._raised_in == phase:
             self._phase = phase
             message = self._message()

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_procrastinate.child.files import ChildFiles, read_text
 from pytest_procrastinate.messages import unpack
-from pytest_procrastinate.options import Timeout
+from pytest_procrastinate.options import SETTINGS, Timeout
 from pytest_procrastinate.process.child import ChildProcess
 from pytest_procrastinate.process.ending import Cause, Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError
@@ -59,6 +59,7 @@ class Attempt:
     It alone owns what belongs to the child: the channel (in :attr:`child`) and the files.
 
     :param finished: Called once: all that will be known of the test is known.
+    :param gone: Called once, before that if need be: its child has ended.
     :param heard: Called with each message as it comes; True: it was dealt with, do not keep it.
     """
 
@@ -68,6 +69,7 @@ class Attempt:
         pool: FilePool,
         finished: Callable[[Attempt], None],
         heard: Callable[[Attempt, str, Any], bool],
+        gone: Callable[[Attempt], None],
     ) -> None:
         self.item = item
         self.messages: list[tuple[str, Any]] = []
@@ -104,12 +106,16 @@ class Attempt:
         """Why we end its child, if we do."""
         self.limit: Timeout | None = None
         """The limit of time that it ran into."""
+        self.settings = item.config.stash[SETTINGS][item]
+        self.left: list[str] = []
+        """What it left running or open."""
         self.stages: list[str] = []
         """What was done about it, in words."""
         self.number, self.files = pool.take()
         self._pool = pool
         self._finished = finished
         self._heard = heard
+        self._gone = gone
 
     @property
     def passed(self) -> bool:
@@ -147,7 +153,8 @@ class Attempt:
         self.failed = self.failed or name in ("stop", "raised")
         if name == "done":
             self.done = True
-            self._finished(self)
+            if not self._waits_for_end:
+                self._finished(self)
         elif not self._heard(self, name, payload):
             self.messages.append((name, payload))
 
@@ -161,7 +168,7 @@ class Attempt:
     def process_died(self, ending: Ending) -> None:
         """Hear how the child ended: it is reaped, its channel is drained."""
         if self.done or self.ending is not None:  # all is known already
-            self._child_left()
+            self._leave(ending)
             return
         self.ending = ending.with_cause(self.cause) if self.cause else ending
         assert self.child is not None
@@ -173,12 +180,13 @@ class Attempt:
         except FrameError:
             pass  # it died while it wrote, or wrote over it
         if self.done:  # it died between its last word and its leave
-            self._child_left()
+            self._leave(ending)
             return
         if self.child.refusal is not None and not self.began and not self.cause:
             self.problem = f"no child could be forked: {self.child.refusal}"
         elif self.child.error is not None and self.problem is None:
             self.problem = f"its reports cannot be read: {self.child.error}"
+        self._gone(self)
         self._finished(self)
 
     def scope_left(self, frames: bytes) -> None:
@@ -214,6 +222,18 @@ class Attempt:
             ("stderr", read_text(files.err)),
             ("log", read_text(files.log).strip()),
         ]
+
+    @property
+    def _waits_for_end(self) -> bool:
+        """Whether what it leaves running is told as its own: that is known when it has ended."""
+        return self.settings.leaks in ("warn", "fail")
+
+    def _leave(self, ending: Ending) -> None:
+        self._child_left()
+        if self.done:
+            self._gone(self)
+            if self._waits_for_end:
+                self._finished(self)
 
     def _child_left(self) -> None:
         self._child_gone = True

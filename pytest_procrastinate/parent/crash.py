@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.stack import Frame, read_stack, relative_path
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.pytest_private import crash_repr, expected_to_fail
-from pytest_procrastinate.quantities import write_duration
+from pytest_procrastinate.quantities import write_duration, write_size
 
 AFTER = {"": "setup", "setup": "call", "call": "teardown", "teardown": "teardown"}
 
@@ -29,9 +30,12 @@ def crash_reports(attempt: Attempt) -> list[pytest.TestReport]:
     now, wall = time.monotonic(), time.time()
     seconds = max(0.0, now - attempt.phase_began) if attempt.phase_began else 0.0
     report = _report(item, phase, wall - seconds, wall)
-    report.outcome = "failed"
     report.sections = [*attempt.sections, *_captured(attempt, phase)]
-    text = _CrashText(attempt, phase)
+    unexpected = _what_is_wrong_with_death(attempt, phase)
+    if unexpected is None:  # dies() expects it
+        return [report, _report(item, "teardown", wall, wall)]
+    report.outcome = "failed"
+    text = _CrashText(attempt, phase, unexpected)
     report.longrepr = text.longrepr()
     reason = expected_to_fail(item, ChildCrashed(text.headline))
     if reason is not None and attempt.problem is None:
@@ -43,6 +47,20 @@ def crash_reports(attempt: Attempt) -> list[pytest.TestReport]:
     teardown = _report(item, "teardown", wall, wall)
     teardown.sections = list(report.sections)
     return [report, teardown]
+
+
+def _what_is_wrong_with_death(attempt: Attempt, phase: str) -> str | None:
+    """Return why a death is not the one that ``dies()`` expects; None if it is, "" without it."""
+    dies, ending = attempt.settings.dies, attempt.ending
+    if dies is None:
+        return ""
+    if attempt.problem is not None or ending is None or phase != "call" or not dies.is_met_by(ending):
+        return f"dies() expects {dies.describe()} during the call"
+    if dies.match is not None:
+        told = "\n".join([text for name, text in attempt.captured if name == "stderr"])
+        if not re.search(dies.match, f"{told}\n{attempt.stack_text}"):
+            return f"dies() expects {dies.match!r} on stderr"
+    return None
 
 
 def _report(item: pytest.Item, phase: str, start: float, stop: float) -> pytest.TestReport:
@@ -65,6 +83,18 @@ def _captured(attempt: Attempt, phase: str) -> list[tuple[str, str]]:
     return [(f"Captured {name} {phase}", text) for name, text in attempt.captured if text]
 
 
+def _limit(attempt: Attempt) -> str | None:
+    """Return which limit a child went over, and how it was set."""
+    cause = "" if attempt.ending is None else attempt.ending.cause
+    settings = attempt.settings
+    if cause == "memory limit" and settings.memory_limit_bytes is not None:
+        size = write_size(settings.memory_limit_bytes)
+        return f"limit: {size} of memory more than at the fork (RLIMIT_DATA)"
+    if cause == "cpu limit" and settings.cpu_limit_seconds is not None:
+        return f"limit: {write_duration(settings.cpu_limit_seconds)} of CPU time (RLIMIT_CPU)"
+    return None
+
+
 def _describe(attempt: Attempt, ending: Ending) -> str:
     limit = attempt.limit
     if ending.cause != "timeout" or limit is None:
@@ -76,7 +106,8 @@ def _describe(attempt: Attempt, ending: Ending) -> str:
 class _CrashText:
     """What a person would ask next, in the style of ``--tb``."""
 
-    def __init__(self, attempt: Attempt, phase: str) -> None:
+    def __init__(self, attempt: Attempt, phase: str, unexpected: str) -> None:
+        self._unexpected = unexpected
         item = attempt.item
         self._attempt = attempt
         self._item = item
@@ -124,6 +155,10 @@ class _CrashText:
         rows = []
         if ending is not None and ending.signal is not None:
             rows.append(f"CRASHED with signal {ending.signal}")  # the words of pytest-forked
+        if self._unexpected:
+            rows.append(self._unexpected)
+        if limit := _limit(self._attempt):
+            rows.append(limit)
         if self._attempt.stages:
             rows.append(f"ended in stages: {', '.join(self._attempt.stages)}")
         facts = []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from pytest_procrastinate.parent.supervisor import Supervisor
 from pytest_procrastinate.process.cleanup import SignalState, signal_state
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -69,6 +71,18 @@ class Interrupts:
         """Return the count: the loop acts on it from now on."""
         self._noticed = self.count
         return self.count
+
+    def serve(self, supervisor: Supervisor) -> None:
+        """Do what was asked for: stop with all that runs, tell what runs."""
+        if self.stop_asked:
+            self.stop_asked = False
+            with supervisor.paused():
+                signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+                os.kill(os.getpid(), signal.SIGTSTP)  # until SIGCONT
+                self._take_over(signal.SIGTSTP, self._stop)
+        if self.report_asked:
+            self.report_asked = False
+            supervisor.tell_what_runs()
 
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
         self.count += 1

@@ -59,9 +59,14 @@ class Span:
     """When a test ran, in seconds since the machine booted."""
 
     attempt: Attempt
-    pid: int
     began: float
     ended: float | None = None
+
+    @property
+    def pid(self) -> int:
+        """The test's own child; 0 as long as a fork server works for it."""
+        child = self.attempt.child
+        return 0 if child is None or child.pid is None else child.pid
 
 
 class Leftovers:
@@ -111,10 +116,8 @@ class Leftovers:
                 self._known.add(name)
 
     def started(self, attempt: Attempt) -> None:
-        """Note that a test's own child is at work."""
-        assert attempt.child is not None
-        assert attempt.child.pid is not None
-        self._spans.append(Span(attempt, attempt.child.pid, _now()))
+        """Note that a test's turn has come."""
+        self._spans.append(Span(attempt, _now()))
 
     def ended(self, attempt: Attempt) -> None:
         """Note that a test's child has ended, and see to what it left."""
@@ -126,6 +129,20 @@ class Leftovers:
                 self.collect()
             if not self._waiting:
                 self._spans = [span for span in self._spans if span.ended is None]
+
+    def things_left(self, attempt: Attempt, payload: object) -> None:
+        """Note what a test left in its own process, which has ended with it."""
+        match payload:
+            case ([*threads], [*descriptors]):
+                left = [str(each) for each in (*threads, *descriptors)]
+            case _:
+                return
+        if attempt.settings.leaks == "kill":
+            self._account.threads += len(threads)
+            self._account.tests.add(attempt.item.nodeid)
+        elif attempt.settings.leaks == "warn":
+            self._account.lines += [f"{attempt.item.nodeid} left {each}" for each in left]
+        attempt.left += left
 
     def collect(self, *, last: bool = False) -> None:
         """End what may be ended now.
@@ -163,7 +180,7 @@ class Leftovers:
     def _mode(self, owner: Attempt | None) -> str:
         settings = self._config.stash[SETTINGS]
         if owner is not None:
-            return settings[owner.item].leaks
+            return owner.settings.leaks
         return next((each.leaks for each in settings.values() if each.forked), "kill")
 
     def _end(self, mode: str, group: list[tuple[Leftover, Attempt | None]]) -> None:
@@ -197,7 +214,7 @@ class Leftovers:
             span
             for span in self._spans
             # Numbers are given in order: what a fork server started before has a lower one.
-            if process.pid > span.pid
+            if process.pid > span.pid > 0
             and began + TICK_SECONDS >= span.began - TICK_SECONDS
             and (span.ended is None or began <= span.ended)
         ]

@@ -13,10 +13,13 @@ from pytest_procrastinate.options import RUN_SETTINGS, Settings
 from pytest_procrastinate.parent.attempt import Attempt, FilePool
 from pytest_procrastinate.parent.crash import crash_reports
 from pytest_procrastinate.parent.interrupts import Interrupts, signals_found
-from pytest_procrastinate.parent.replay import merge_teardown, replay
+from pytest_procrastinate.parent.leftovers import Leftovers
+from pytest_procrastinate.parent.limits import Breaches
+from pytest_procrastinate.parent.replay import fail_for, merge_teardown, replay
 from pytest_procrastinate.parent.servers import Servers
 from pytest_procrastinate.parent.supervisor import Supervisor
 from pytest_procrastinate.parent.terminal import say
+from pytest_procrastinate.process.leftovers import set_subreaper
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.pytest_private import is_live, make_base_temp, needs_fixture
 from pytest_procrastinate.quantities import write_duration
@@ -54,6 +57,8 @@ class ForkedRun:
         self._supervisor = Supervisor(
             session.config, self._manager, self._servers.server_of, self._say
         )
+        self._leftovers = Leftovers(session.config, self._pids)
+        self._breaches = Breaches()
         self._interrupts = Interrupts(self._manager.wakeup)
         self._attempts: dict[int, Attempt] = {}
         self._scheduler = Scheduler(0, Throttled(1))
@@ -65,6 +70,8 @@ class ForkedRun:
     def __enter__(self) -> ForkedRun:
         make_base_temp(self._session.config, self._items)
         self._manager.setup()
+        self._reaped = set_subreaper(True)
+        self._leftovers.open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -74,6 +81,8 @@ class ForkedRun:
             self._session.config.stash[FRESH_FIXTURES] = self._servers.fresh_fixtures
         finally:
             self._manager.shutdown()
+            self._leftovers.close()
+            set_subreaper(self._reaped)
             self._pool.close()
 
     def run(self, stretch: Sequence[tuple[pytest.Item, pytest.Item | None]]) -> None:
@@ -90,6 +99,7 @@ class ForkedRun:
                 self._go_on()
                 if self._interrupts.count:
                     self._interrupt()
+                self._interrupts.serve(self._supervisor)
                 if not self._scheduler.done and not self._stops:
                     self._supervisor.step()
 
@@ -137,6 +147,7 @@ class ForkedRun:
 
     def _start(self, attempt: Attempt) -> None:
         self._supervisor.started(attempt)
+        self._leftovers.started(attempt)
         self._servers.open_gate(attempt, slot=0)
 
     def _may_stop_the_run(self, key: int) -> bool:
@@ -147,7 +158,7 @@ class ForkedRun:
     def _fork(self, key: int) -> None:
         item, nextitem = self._stretch[key]
         next_index = None if nextitem is None else self._index[nextitem]
-        attempt = Attempt(item, self._pool, self._finished, self._hear)
+        attempt = Attempt(item, self._pool, self._finished, self._hear, self._gone)
         self._attempts[key], self._keys[attempt] = attempt, key
         if key not in self._scheduler.outstanding:
             self._scheduler.forked(key)
@@ -199,18 +210,35 @@ class ForkedRun:
         self._supervisor.finished(attempt)
         self._scheduler.finished(key)
 
+    def _pids(self) -> set[int]:
+        return {child.pid for child in self._manager.children.values() if child.pid is not None}
+
+    def _gone(self, attempt: Attempt) -> None:
+        """See to what a child has left, and to why it ended."""
+        if attempt.ending is not None:
+            attempt.ending = self._breaches.explain(attempt)
+        if attempt.settings.leaks != "off":
+            self._leftovers.ended(attempt)
+
     # --- telling ------------------------------------------------------------------------------
 
     def _hear(self, attempt: Attempt, name: str, payload: Any) -> bool:
+        if name == "left":
+            self._leftovers.things_left(attempt, payload)
+            return True
         if name != "show":
             return False
-        if self._keys.get(attempt) == self._scheduler.next_to_tell and attempt.leaves is None:
+        if self._keys.get(attempt) == self._scheduler.next_to_tell and attempt.leaves is None and attempt.settings.leaks != "fail":
             self._replay(attempt)
         self._servers.answer(attempt)
         return True
 
     def _replay(self, attempt: Attempt) -> None:
         messages, attempt.messages = attempt.messages, []
+        with self._leftovers.others_at_work():
+            self._replay_all(attempt, messages)
+
+    def _replay_all(self, attempt: Attempt, messages: list[tuple[str, Any]]) -> None:
         for name, payload in messages:
             if name == "pytest_runtest_logreport":
                 payload = merge_teardown(payload, attempt.scope_messages)
@@ -219,6 +247,8 @@ class ForkedRun:
     def _tell(self, key: int) -> None:
         attempt = self._attempts[key]
         try:
+            if attempt.left and attempt.settings.leaks == "fail":
+                attempt.messages = fail_for(attempt.left, attempt.messages)
             self._replay(attempt)
             if not attempt.done:
                 self._tell_crash(attempt)
@@ -254,6 +284,7 @@ class ForkedRun:
         while interrupts.notice() < 2 and supervisor.clock.now() < deadline:
             if not supervisor.running:
                 break
+            interrupts.serve(supervisor)
             supervisor.step(deadline)
         raised: BaseException = KeyboardInterrupt()
         for key in self._scheduler.outstanding:

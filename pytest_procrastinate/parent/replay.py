@@ -67,6 +67,21 @@ def merge_teardown(payload: Any, scope_messages: list[tuple[str, Any]]) -> Any:
     return data, strokes
 
 
+def fail_for(left: list[str], messages: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Return the messages of a test with its teardown failed for what the test left."""
+    text = f"left behind: {', '.join(left)} (--forked-leaks=fail)"
+    told = list(messages)
+    for position, (name, payload) in enumerate(told):
+        if name == "pytest_runtest_logreport" and payload[0].get("when") == "teardown":
+            data, strokes = payload
+            if data["outcome"] == "failed":
+                data = {**data, "sections": [*data["sections"], ("Leftovers", text)]}
+            else:
+                data, strokes = {**data, "outcome": "failed", "longrepr": text}, None
+            told[position] = name, (data, strokes)
+    return told
+
+
 def _merge_sections(
     own: list[tuple[str, str]], scope: list[tuple[str, str]]
 ) -> list[tuple[str, str]]:

@@ -10,16 +10,19 @@ import contextlib
 import dataclasses
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from pytest_procrastinate.child.files import read_text
 from pytest_procrastinate.child.supervised import (
     INTERRUPT,
     RAISE_SIGNAL,
     SESSION_TIMEOUT,
     STACKS_SIGNAL,
     TIMEOUT,
+    without_pytest,
 )
 from pytest_procrastinate.options import RUN_SETTINGS, SETTINGS, Settings, Timeout
 from pytest_procrastinate.parent.attempt import Attempt
@@ -31,6 +34,7 @@ from pytest_procrastinate.quantities import write_duration
 NEVER_SECONDS = 1e9
 TAKE_SECONDS = 2.0  # for the exception to be raised: C code that holds the GIL lets none through
 LOOK_SECONDS = (1.0, 5.0)  # between looks at a test's processes: before the first, from then on
+STACKS_SECONDS = 1.0  # for stacks to be written: a C signal handler does it, also within C code
 LEAVE_SECONDS = 10.0  # for a child that has told all
 
 
@@ -108,6 +112,48 @@ class Supervisor:
     def running(self) -> list[Attempt]:
         """What is under way, in the order of the start."""
         return list(self._watches)
+
+    # --- what users ask for -------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop all that runs, and the clocks, for a while: Ctrl-Z."""
+        self.clock.pause()
+        stopped = []
+        for child in self._manager.children.values():
+            if _runs(child):
+                self._manager.kill_group(child, signal.SIGSTOP)
+                stopped.append(child)
+        try:
+            yield
+        finally:
+            for child in stopped:
+                self._manager.kill_group(child, signal.SIGCONT)
+            self.clock.resume()
+
+    def tell_what_runs(self) -> None:
+        """Print the running tests, for how long they have run, and where they are."""
+        told = {}
+        for attempt in self._watches:
+            told[attempt] = os.fstat(attempt.files.faults).st_size
+            self._signal(attempt, STACKS_SIGNAL)
+        deadline = time.monotonic() + STACKS_SECONDS
+        while time.monotonic() < deadline and any(
+            os.fstat(attempt.files.faults).st_size == size for attempt, size in told.items()
+        ):
+            time.sleep(0.01)  # a file cannot be waited for
+        if not told:
+            self._say("forked: no test is running")
+        for attempt, size in told.items():
+            phase, began, _, _ = attempt.files.page.read()
+            seconds = time.monotonic() - began if began else 0.0
+            self._say(
+                f"forked: {attempt.item.nodeid} has been running for {seconds:.1f} s"
+                f"{f' in {phase}' if phase else ''} (process {attempt.files.page.pid()})"
+            )
+            stacks = read_text(attempt.files.faults)[size:]
+            for row in without_pytest(stacks).splitlines():
+                self._say(f"  {row}")
 
     # --- the loop -----------------------------------------------------------------------------
 
@@ -220,9 +266,9 @@ class Supervisor:
         server = self._server_of(attempt)
         for pid in (attempt.files.page.pid(), None if server is None else server.pid):
             # A test has done that to a fork server: there is no other reason.
-            if (attempt.child is None or pid != attempt.child.pid) and _is_stopped(pid):
-                if _descends_from_here(pid):
-                    os.kill(pid, signal.SIGCONT)
+            is_server = attempt.child is None or pid != attempt.child.pid
+            if pid and is_server and _is_stopped(pid) and _descends_from_here(pid):
+                os.kill(pid, signal.SIGCONT)
         child = attempt.child
         if child is None or not _runs(child) or not _is_stopped(child.pid):
             watch.stopped = False
