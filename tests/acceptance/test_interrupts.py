@@ -57,7 +57,7 @@ class Run:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,
+            preexec_fn=os.setpgrp,  # its group is not an orphaned one: that could not be stopped
         )
         wait_for((folder / "running").exists)
         self.child, self.server = map(int, (folder / "running").read_text().split())
