@@ -210,7 +210,8 @@ def leave_item(session: pytest.Session, item: pytest.Item) -> None:
 
 
 def _is_for_item(finalizer: object) -> bool:
-    return getattr(_owner(finalizer), "scope", None) == "function"
+    owner = _owner(finalizer)
+    return getattr(owner, "scope", None) is not None and owner.cached_result is None  # type: ignore[attr-defined]
 
 
 def fixtures_of(item: pytest.Item) -> Iterator[tuple[str, Any, Any]]:
@@ -227,6 +228,16 @@ def fixtures_of(item: pytest.Item) -> Iterator[tuple[str, Any, Any]]:
         definitions = info.name2fixturedefs.get(name)
         if definitions:
             yield name, definitions[-1], parameters.get(name, NO_PARAMETER)
+
+
+def scope_of(item: pytest.Item, definition: Any) -> str:
+    """Return the scope of a fixture for an item: ``parametrize(scope=...)`` may say another one.
+
+    ``callspec._arg2scope``.
+    """
+    scopes = getattr(getattr(item, "callspec", None), "_arg2scope", {})
+    scope = scopes.get(definition.argname)
+    return str(definition.scope if scope is None else scope.value)
 
 
 def repeat_registrations(item: pytest.Item) -> None:

@@ -336,7 +336,7 @@ class Server:
         if not self._sharing.may_share(item, fixturedef):
             self._split_for_test(item)
             return (yield)
-        if self._narrows(item, fixturedef, request.node):
+        if self._narrows(item, request):
             self._split_for_scope(order, program, request.node)
         self._prepared.inherited.definitions.append(fixturedef)
         program.files.page.note(fixturedef.argname, request.node.nodeid, parameter_index(item, fixturedef))
@@ -359,17 +359,19 @@ class Server:
 
     # --- narrower servers ---------------------------------------------------------------------
 
-    def _narrows(self, item: pytest.Item, definition: Any, node: Any) -> bool:
+    def _narrows(self, item: pytest.Item, request: Any) -> bool:
         """Whether a module's or class's fixture gets a server of its own, forked from this one.
 
         If it crashes there, what is set up here is not lost. Not where a test of that scope needs
         something broader that is missing: it could not be set up there for those outside.
         """
         return (
-            definition.scope in ("module", "class")
-            and node is not self._node
-            and anything_to_tear_down(self._session, None, but=node)
-            and self._sharing.has_all_broader(self._items[self._items.index(item) :], node, definition.scope)
+            request.scope in ("module", "class")
+            and request.node is not self._node
+            and anything_to_tear_down(self._session, None, but=request.node)
+            and self._sharing.has_all_broader(
+                self._items[self._items.index(item) :], request.node, request.scope
+            )
         )
 
     def _split_for_scope(self, order: Order, program: ChildProgram, node: Any) -> None:

@@ -12,6 +12,7 @@ from pytest_procrastinate.pytest_private import (
     fixtures_of,
     is_set_up,
     needs_set_up,
+    scope_of,
     stack_of,
 )
 
@@ -38,7 +39,7 @@ class Sharing:
     def may_share(self, item: pytest.Item, definition: Any) -> bool:
         """Whether a fixture that an item needs is one that the server sets up."""
         return (
-            definition.scope != "function"
+            scope_of(item, definition) != "function"
             and self._mode(item) != "fresh"
             and (definition not in self._fresh or self._mode(item) == "shared")
         )
@@ -71,7 +72,7 @@ class Sharing:
         if any(needs_set_up(node) for node in item.listchain()[len(stack) : -1]):
             return False
         for _, definition, parameter in fixtures_of(item):
-            if definition.scope == "function":
+            if scope_of(item, definition) == "function":
                 continue
             if not self.may_share(item, definition):
                 return True
@@ -90,7 +91,7 @@ class Sharing:
                 return True
             for _, definition, parameter in fixtures_of(item):
                 if (
-                    definition.scope in broader
+                    scope_of(item, definition) in broader
                     and self.may_share(item, definition)
                     and not is_set_up(definition, parameter)
                 ):
