@@ -1,0 +1,300 @@
+"""What a forked test prints and logs is captured, shown and kept as in a plain run."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from comparing import assert_same_lines, compare, forked, line_of, mask, plain
+
+SUITE = """
+import logging, os, pytest, subprocess, sys
+
+log = logging.getLogger("mine")
+
+def speak(where):
+    print(f"print in {where}")
+    print(f"err in {where}", file=sys.stderr)
+    log.debug("debug in %s", where)
+    log.warning("warning in %s", where)
+
+@pytest.fixture
+def loud():
+    speak("set-up")
+    yield
+    speak("tear-down")
+
+def test_pass(loud): speak("a passing test")
+
+def test_fail(loud):
+    speak("a failing test")
+    assert 0
+
+def test_native(loud):
+    sys.stdout.flush(); sys.stderr.flush()
+    os.write(1, b"native out\\n")
+    os.write(2, b"native err\\n")
+    subprocess.run(["echo", "a grandchild"])
+    assert 0
+
+def test_no_newline():
+    print("no newline at the end", end="")
+    assert 0
+
+def test_not_utf8():
+    print("snowman \\u2603")
+    assert 0
+
+@pytest.fixture
+def broken():
+    speak("a broken set-up")
+    raise ValueError
+
+def test_error(broken): pass
+
+@pytest.fixture
+def untidy():
+    yield
+    speak("a broken tear-down")
+    raise ValueError
+
+def test_teardown_error(untidy): speak("before it")
+
+def test_capsys(capsys):
+    speak("capsys")
+    out, err = capsys.readouterr()
+    assert (out, err) == ("print in capsys\\n", "err in capsys\\n")
+    print("left in capsys")
+
+def test_capsys_disabled(capsys):
+    with capsys.disabled():
+        print("not captured")
+    print("captured again")
+    assert 0
+
+def test_capfd(capfd):
+    os.write(1, b"native in capfd\\n")
+    print("print in capfd")
+    sys.stdout.flush()
+    out, err = capfd.readouterr()
+    assert sorted(out.splitlines()) == ["native in capfd", "print in capfd"]
+    os.write(2, b"left in capfd\\n")
+
+def test_capfdbinary(capfdbinary):
+    os.write(1, b"\\xff\\0")
+    assert capfdbinary.readouterr().out == b"\\xff\\0"
+    os.write(1, b"left\\n")
+    assert 0
+
+def test_capsysbinary(capsysbinary):
+    sys.stdout.buffer.write(b"\\xff\\0")
+    assert capsysbinary.readouterr().out == b"\\xff\\0"
+
+def test_caplog(caplog, loud):
+    caplog.set_level(logging.DEBUG)
+    speak("caplog")
+    assert [r.getMessage() for r in caplog.records] == ["debug in caplog", "warning in caplog"]
+    assert len(caplog.get_records("setup")) >= 1
+    assert 0
+
+def test_caplog_level_is_put_back(caplog):
+    log.debug("not logged")
+    assert caplog.text == ""
+
+def test_stdin_is_closed():
+    try:
+        text = sys.stdin.read()
+    except OSError:
+        text = ""
+    assert text == ""
+
+def test_root_logger():
+    logging.getLogger().setLevel(logging.INFO)
+    logging.info("to the root")
+    assert 0
+"""
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        pytest.param(["--capture=fd", "-rA"], id="fd"),
+        pytest.param(["--capture=sys", "-rA", "-k", "not native"], id="sys"),
+        pytest.param(["--capture=tee-sys", "-k", "not native"], id="tee-sys"),
+        pytest.param(["-s"], id="no"),
+        pytest.param(["-s", "-v"], id="no, verbose"),
+        pytest.param(["-rP", "--show-capture=no"], id="show nothing"),
+        pytest.param(["--show-capture=stderr", "-q"], id="show stderr"),
+        pytest.param(["--show-capture=log", "-rxP"], id="show log"),
+        pytest.param(["-o", "log_cli=true", "--log-cli-level=DEBUG"], id="log_cli"),
+        pytest.param(["-o", "log_cli=true", "-s", "-v"], id="log_cli, no capture"),
+        pytest.param(["--log-level=DEBUG", "--log-format=%(message)s", "-rA"], id="level"),
+        pytest.param(["-p", "no:logging", "-k", "not caplog"], id="no logging plugin"),
+        pytest.param(["--log-disable=mine", "-rA", "-k", "not caplog"], id="log-disable"),
+        pytest.param(["-p", "no:terminal"], id="no terminal"),
+        pytest.param(["-vv", "--setup-show"], id="setup-show"),
+    ],
+)
+def test_output_is_captured_and_shown_as_in_a_plain_run(pytester, args):
+    pytester.makepyfile(test_loud=SUITE)
+
+    one, _ = compare(pytester, *args)
+
+    assert len(one.reports()) > 25
+
+
+def test_native_output_in_sys_mode_reaches_the_terminal(pytester):
+    """sys mode does not capture it: its place among the rest is not ours to choose."""
+    pytester.makepyfile(test_loud=SUITE)
+
+    one, other = (mode(pytester, "--capture=sys", "-k", "native") for mode in (plain, forked))
+
+    assert one.rows == other.rows
+    for told in (one, other):
+        assert told.result.stdout.str().count("native out\n") == 1
+        assert told.result.stdout.str().count("a grandchild\n") == 1
+        assert told.result.stderr.str().count("native err") == 1
+
+
+@pytest.mark.parametrize("mode", ["w", "a"])
+def test_log_file_is_that_of_a_plain_run(pytester, mode):
+    pytester.makepyfile(test_loud=SUITE)
+
+    texts = []
+    for run in (plain, forked):
+        path = pytester.path / f"{run.__name__}.log"
+        path.write_text("was there before\n")
+        run(pytester, f"--log-file={path}", "--log-file-level=DEBUG", f"--log-file-mode={mode}")
+        texts.append(mask(path.read_text()).splitlines())
+
+    assert_same_lines(*texts)
+    assert len(texts[0]) > 15
+    assert ("was there before" in texts[1]) == (mode == "a")
+
+
+def test_log_file_that_a_conftest_chooses_for_each_test(pytester):
+    pytester.makeconftest(
+        """
+        import os, pytest
+
+        @pytest.hookimpl(wrapper=True, tryfirst=True)
+        def pytest_runtest_setup(item):
+            plugin = item.config.pluginmanager.getplugin("logging-plugin")
+            plugin.set_log_path(os.path.join(os.environ["LOGS"], item.name + ".log"))
+            return (yield)
+        """
+    )
+    pytester.makepyfile(
+        """
+        import logging
+        def test_one(): logging.warning("one")
+        def test_two(): logging.warning("two")
+        """
+    )
+
+    found = []
+    for run in (plain, forked):
+        logs = pytester.mkdir(run.__name__)
+        run(pytester, env={"LOGS": str(logs)})
+        found.append([f"{path.name} {mask(path.read_text())}" for path in sorted(logs.iterdir())])
+
+    assert_same_lines(*found)
+    assert len(found[0]) == 2
+
+
+DYING = """
+import logging, os, pytest, signal, sys
+
+def die(): os.kill(os.getpid(), getattr(signal, os.environ["SIGNAL"]))
+
+def test_victim():
+    print("print before")
+    print("err before", file=sys.stderr)
+    logging.warning("log before")
+    print("no newline before", end="")
+    die()  # here
+
+def test_native():
+    os.write(1, b"native before\\n")
+    os.system("echo grandchild before")
+    die()
+
+def test_after(): print("after")
+"""
+
+
+@pytest.mark.parametrize("capture", ["fd", "sys", "tee-sys", "no"])
+@pytest.mark.parametrize("signal", ["SIGSEGV", "SIGKILL"])
+def test_nothing_printed_before_a_crash_is_lost(pytester, capture, signal):
+    pytester.makepyfile(test_ext=DYING)
+
+    told = forked(pytester, f"--capture={capture}", env={"SIGNAL": signal})
+
+    told.result.assert_outcomes(failed=2, passed=1)
+    everything = told.result.stdout.str() + told.result.stderr.str()
+    for words in (
+        "print before",
+        "err before",
+        "log before",
+        "no newline before",
+        "native before",
+        "grandchild before",
+    ):
+        assert words in everything
+    if capture != "no":
+        (report,) = [r for r in told.reports("test_victim") if r["when"] == "call"]
+        sections = dict(report["sections"])
+        assert sections["Captured stdout call"] == "print before\nno newline before"
+        assert sections["Captured stderr call"] == "err before\n"
+        line = line_of(pytester, "test_ext.py", "log before")
+        assert re.fullmatch(
+            rf"WARNING  root:test_ext\.py:{line} log before", sections["Captured log call"]
+        )
+    assert [r["sections"] for r in told.reports("test_after")[:1]] == [[]]
+
+
+@pytest.mark.parametrize("name", ["capsys", "capfd", "capsysbinary", "capfdbinary"])
+def test_what_a_capture_fixture_held_at_a_crash_is_not_lost(pytester, name):
+    """A failing test shows it: the fixture gives it back as it is torn down."""
+    pytester.makepyfile(
+        f"""
+        import os, sys
+
+        def test_victim({name}):
+            print("read before")
+            {name}.readouterr()
+            print("print before")
+            print("err before", file=sys.stderr)
+            os.abort()
+        """
+    )
+
+    told = forked(pytester)
+
+    told.result.stdout.fnmatch_lines_random(["print before", "err before"])
+
+
+def test_output_of_a_crashed_test_follows_show_capture(pytester):
+    pytester.makepyfile(test_ext=DYING)
+    env = {"SIGNAL": "SIGSEGV"}
+
+    nothing = forked(pytester, "--show-capture=no", "-k", "victim", env=env)
+    errors = forked(pytester, "--show-capture=stderr", "-k", "victim", env=env)
+
+    for told, expected in ((nothing, []), (errors, ["stderr"])):
+        shown = re.findall(r"--- Captured (\w+) call ---", "\n".join(told.output))
+        assert shown == expected
+
+
+def test_log_cli_and_log_file_keep_what_was_logged_before_a_crash(pytester):
+    pytester.makepyfile(test_ext=DYING)
+
+    told = forked(
+        pytester,
+        *("-o", "log_cli=true", "--log-file=own.log", "-k", "victim"),
+        env={"SIGNAL": "SIGKILL"},
+    )
+
+    assert (pytester.path / "own.log").read_text().count("log before") == 1
+    live = told.result.stdout.str().partition("= FAILURES =")[0]
+    assert live.count("log before") == 1
