@@ -4,6 +4,8 @@ The package itself is the pytest plugin: what pytest calls is listed here.
 """
 
 from pytest_procrastinate.plugin import (
+    forked_group_slot,
+    forked_slot,
     pytest_addhooks,
     pytest_addoption,
     pytest_collection_modifyitems,
@@ -15,6 +17,8 @@ from pytest_procrastinate.plugin import (
 )
 
 __all__ = [
+    "forked_group_slot",
+    "forked_slot",
     "pytest_addhooks",
     "pytest_addoption",
     "pytest_collection_modifyitems",

@@ -6,14 +6,14 @@ import dataclasses
 import difflib
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import pytest
 
 from pytest_procrastinate.process.ending import Ending, name_signal
 from pytest_procrastinate.pytest_private import condition_holds
-from pytest_procrastinate.quantities import parse_duration, parse_size
+from pytest_procrastinate.quantities import parse_duration, parse_jobs, parse_size
 
 MARK_KEYWORDS = (
     "condition",
@@ -23,6 +23,8 @@ MARK_KEYWORDS = (
     "memory_limit",
     "cpu_limit",
     "leaks",
+    "group",
+    "exclusive",
 )
 FIXTURES = ("auto", "shared", "fresh")
 DIES_KEYWORDS = ("signal", "exitcode", "match")
@@ -82,6 +84,8 @@ class Settings:
     cpu_limit_seconds: float | None = None
     leaks: str = "kill"
     dies: Dies | None = None
+    group: str | None = None
+    exclusive: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +100,8 @@ class RunSettings:
     fixtures: str = "auto"
     slow_after_seconds: float | None = None
     session_timeout_seconds: float | None = None
+    jobs: int = 1
+    groups: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 SETTINGS = pytest.StashKey[dict[pytest.Item, Settings]]()
@@ -105,6 +111,7 @@ RUN_SETTINGS = pytest.StashKey[RunSettings]()
 
 # noun: what it takes, what it does
 _VALUES = {
+    "jobs": ("N|auto", "run so many forked tests at once (auto: one for each CPU)"),
     "timeout": ("DURATION", "end a forked test that runs longer (90, 1m30s; 0: never)"),
     "grace": ("DURATION", "time for teardown after a timeout or an interrupt (default: 10s)"),
     "session-timeout": ("DURATION", "stop the run after this time; what is known by then is told"),
@@ -132,6 +139,12 @@ def add_options(parser: pytest.Parser) -> None:
         dest="no_forked",
         default=False,
         help="run no test in a child, whatever --forked, the ini and marks say",
+    )
+    parser.addini(
+        "forked_groups",
+        "how many tests of a group may run at once, a line each: gpu = 2 (default: 1)",
+        type="linelist",
+        default=[],
     )
     parser.addini(
         "forked_shared_fixtures",
@@ -202,7 +215,41 @@ def run_settings_of(config: pytest.Config) -> RunSettings:
         fixtures=fixtures or "auto",
         slow_after_seconds=slow_after or None,
         session_timeout_seconds=session_timeout or None,
+        jobs=_jobs(config),
+        groups=_groups(config),
     )
+
+
+def _jobs(config: pytest.Config) -> int:
+    """Return how many tests may run at once; one in a worker of xdist, which has its own way."""
+    jobs, source = _asked(config, "jobs", parse_jobs)
+    if hasattr(config, "workerinput") or jobs is None:
+        return 1
+    if config.getoption("numprocesses", None) or config.getoption("tx", None):
+        if source.startswith("--"):
+            raise pytest.UsageError(
+                f"{source}: not together with -n; leave one out (-n 2 --forked runs two at once, too)"
+            )
+        return 1
+    return jobs
+
+
+def first_slot(config: pytest.Config) -> int:
+    """Return the lowest slot of this process: those of xdist's workers are distinct."""
+    worker = getattr(config, "workerinput", {}).get("workerid", "gw0")
+    digits = "".join(c for c in str(worker) if c.isdigit())
+    return int(digits or 0)
+
+
+def _groups(config: pytest.Config) -> dict[str, int]:
+    """Return how many tests of a group may run at once, where that is not one."""
+    groups = {}
+    for line in config.getini("forked_groups"):
+        name, equals, limit = line.partition("=")
+        if not equals or not name.strip() or not limit.strip().isdigit() or int(limit) < 1:
+            raise pytest.UsageError(f"ini option forked_groups: {line!r} is no limit; write gpu = 2")
+        groups[name.strip()] = int(limit)
+    return groups
 
 
 def _asked(
@@ -275,7 +322,15 @@ def settings_of(item: pytest.Item, run: RunSettings | None = None) -> Settings:
         cpu_limit_seconds=run.cpu_limit_seconds if cpu_limit is None else cpu_limit or None,
         leaks=leaks or run.leaks,
         dies=dies,
+        group=_marked(item, marks, "group", _group_name),
+        exclusive=bool(_marked(item, marks, "exclusive", bool)),
     )
+
+
+def _group_name(given: object) -> str:
+    if not isinstance(given, str) or not given:
+        raise ValueError(f"{given!r} is not the name of a group; write group='db'")
+    return given
 
 
 def _timeout_of_mark(seconds: float) -> Timeout | None:

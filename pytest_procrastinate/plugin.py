@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -86,3 +87,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line(line)
     for line in fresh_fixtures_lines(config.stash.get(FRESH_FIXTURES, {})):
         terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def forked_slot() -> int:
+    """The number of this test among those that run at once: 0, 1, … (``FORKED_SLOT``).
+
+    For what cannot be shared: databases, ports, GPUs. Always 0 where tests run one at a time.
+    """
+    return int(os.environ.get("FORKED_SLOT", "0"))
+
+
+@pytest.fixture
+def forked_group_slot() -> int:
+    """The number of this test among those of its group (``FORKED_GROUP_SLOT``)."""
+    return int(os.environ.get("FORKED_GROUP_SLOT", "0"))

@@ -25,7 +25,7 @@ from _pytest._code.code import (
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 from _pytest.junitxml import xml_key
 from _pytest.logging import caplog_records_key
-from _pytest.skipping import evaluate_condition, evaluate_xfail_marks
+from _pytest.skipping import evaluate_condition, evaluate_skip_marks, evaluate_xfail_marks
 from _pytest.warnings import catch_warnings_for_item
 from pluggy import HookImpl
 
@@ -138,6 +138,11 @@ class Inherited:
         state.teardown_exact = teardown_all  # type: ignore[method-assign]
 
 
+    def end_above(self, nextitem: pytest.Item | None) -> bool:
+        """Whether scopes end, before ``nextitem``, that a server above this one has to tear down."""
+        after = nextitem.listchain() if nextitem is not None else []
+        return any(node not in after for node in self._owned_above)
+
     def _forget_all(self) -> None:
         self._kept.append(dict(self._session._setupstate.stack))
         self._session._setupstate.stack.clear()
@@ -206,10 +211,13 @@ def leave_item(session: pytest.Session, item: pytest.Item) -> None:
         if definition.cached_result is None:
             definition._finalizers.clear()
         else:
-            definition._finalizers[:] = [f for f in definition._finalizers if not _is_for_item(f)]
+            definition._finalizers[:] = [f for f in definition._finalizers if not _is_void(f)]
+    for finalizers, _ in session._setupstate.stack.values():
+        finalizers[:] = [f for f in finalizers if not _is_void(f)]
 
 
-def _is_for_item(finalizer: object) -> bool:
+def _is_void(finalizer: object) -> bool:
+    """Whether a finalizer finishes a fixture that is not set up here, but in the child."""
     owner = _owner(finalizer)
     return getattr(owner, "scope", None) is not None and owner.cached_result is None  # type: ignore[attr-defined]
 
@@ -640,6 +648,23 @@ def condition_holds(item: pytest.Item, mark: pytest.Mark, condition: object) -> 
         return evaluate_condition(item, mark, condition)[0]
     except pytest.fail.Exception as error:
         raise pytest.UsageError(f"{item.nodeid}: {error.msg}") from error
+
+
+def may_skip(item: pytest.Item) -> bool:
+    """Whether marks may skip an item; a condition that is a string is known only at its turn."""
+    return any(item.iter_markers("skip")) or any(
+        isinstance(condition, str) or condition
+        for mark in item.iter_markers("skipif")
+        for condition in (mark.args or (mark.kwargs.get("condition", True),))
+    )
+
+
+def skips_now(item: pytest.Item) -> bool:
+    """Whether marks skip an item, evaluated as pytest does in its set-up (``evaluate_skip_marks``)."""
+    try:
+        return evaluate_skip_marks(item) is not None
+    except Exception:  # its own protocol tells that
+        return False
 
 
 def expected_to_fail(item: pytest.Item, error: BaseException) -> str | None:

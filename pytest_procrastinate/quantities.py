@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 
+from pytest_procrastinate.strategy import available_cpus
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|sec|s|min|m|h|d)\s*", re.IGNORECASE)
 _BYTES = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
+MOST_JOBS = 999  # more is a slip; each has descriptors of its own
 LONGEST_SECONDS = 10 * 365 * 86400.0  # more is a slip, and overflows timers
 
 
@@ -57,6 +60,18 @@ def parse_size(text: str | int) -> int:
     if not 0 <= size < 1 << 62:
         raise ValueError(hint)
     return size
+
+
+def parse_jobs(text: str | int) -> int:
+    """Return how many tests run at once: a number, or ``auto`` for one on each usable CPU.
+
+    :raises ValueError: It is neither; the text says how to write one.
+    """
+    if text == "auto":
+        return available_cpus()
+    if not str(text).isdigit() or not 1 <= int(text) <= MOST_JOBS:
+        raise ValueError(f"{str(text)!r} is no number of jobs; write 4 or auto")
+    return int(text)
 
 
 def write_duration(seconds: float) -> str:

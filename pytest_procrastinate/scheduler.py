@@ -6,6 +6,7 @@ Pure: knows no process and no pytest. Tests are keys 0, 1, 2, … in collection 
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Collection
 
 from pytest_procrastinate.strategy import Strategy
 
@@ -24,16 +25,24 @@ class Scheduler:
     :param count: How many tests there are.
     :param strategy: How many may run at once.
     :param ahead: How many children are forked before their turn.
+    :param may_run: Whether a test may run beside those that run, given their keys.
     """
 
-    def __init__(self, count: int, strategy: Strategy, ahead: int = 1) -> None:
+    def __init__(
+        self,
+        count: int,
+        strategy: Strategy,
+        ahead: int = 1,
+        may_run: Callable[[int, Collection[int]], bool] = lambda key, running: True,
+    ) -> None:
         self._count = count
+        self._may_run = may_run
         self._strategy = strategy
         self._ahead = ahead
         self._next_fork = 0
         self._next_start = 0
         self._next_tell = 0
-        self._running = 0
+        self._running: set[int] = set()
         self._stages: dict[int, Stage] = {}
 
     @property
@@ -55,15 +64,20 @@ class Scheduler:
         waiting = self._next_fork - self._next_start
         if self._next_fork < self._count and (
             waiting < self._ahead
-            or (waiting == self._ahead and self._strategy.should_spawn(self._running))
+            or (waiting == self._ahead and self._strategy.should_spawn(len(self._running)))
         ):
             return self._next_fork
         return None
 
     def to_start(self) -> int | None:
         """Return the test whose gate may open now."""
-        if self._next_start < self._next_fork and self._strategy.should_spawn(self._running):
-            return self._next_start
+        key = self._next_start
+        if (
+            key < self._next_fork
+            and self._strategy.should_spawn(len(self._running))
+            and self._may_run(key, self._running)
+        ):
+            return key
         return None
 
     @property
@@ -87,14 +101,14 @@ class Scheduler:
         """Note that a gate was opened."""
         assert key == self._next_start
         self._next_start += 1
-        self._running += 1
+        self._running.add(key)
         self._stages[key] = Stage.STARTED
 
     def finished(self, key: int) -> None:
         """Note that all of a test is known; one that never started counts as well."""
         stage = self._stages[key]
         if stage is Stage.STARTED:
-            self._running -= 1
+            self._running.discard(key)
         elif stage is Stage.FORKED:
             assert key == self._next_start
             self._next_start += 1

@@ -19,7 +19,8 @@ from pytest_procrastinate.process.cleanup import SignalState
 from pytest_procrastinate.child.streams import flush_output
 from pytest_procrastinate.pytest_private import Inherited, tear_down_all
 
-GATE = struct.Struct("!HI")  # what opens a gate: the slot, how many tests have failed so far
+GATE = struct.Struct("!HHI")  # what opens a gate: slot, slot in the group, tests failed so far
+SLOT, GROUP_SLOT = "FORKED_SLOT", "FORKED_GROUP_SLOT"  # environment variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Prepared:
 class ChildProgram:
     """What a test's child runs; where broader fixtures are missing, its fork server begins it.
 
+    :ivar index: The item's, among all of the session.
     :ivar number: The number that the pytest process knows the files by.
     :ivar scopes_end: No test comes after this one that shares a scope with it.
     :ivar fresh: It sets up all that it needs, though some of it may be set up already.
@@ -52,6 +54,7 @@ class ChildProgram:
 
     prepared: Prepared
     item: pytest.Item
+    index: int
     nextitem: pytest.Item | None
     files: ChildFiles
     number: int
@@ -81,7 +84,10 @@ class ChildProgram:
     def begin(self, channel: Channel, word: bytes) -> None:
         """Begin to speak for this test, its turn has come."""
         prepared = self.prepared
-        _, prepared.session.testsfailed = GATE.unpack(word)
+        slot, group_slot, prepared.session.testsfailed = GATE.unpack(word)
+        for name, number in ((SLOT, slot), (GROUP_SLOT, group_slot)):
+            if os.environ.get(name) != str(number):
+                os.environ[name] = str(number)
         prepared.marker.begin(self.item, self.files)
         self.files.page.begin()
         prepared.teller.speak_for(channel, self.files.page, live=prepared.live)
@@ -90,7 +96,7 @@ class ChildProgram:
         """Make this process, just forked, the test's own."""
         prepared = self.prepared
         prepared.inherited.become_child(
-            self.item, self._tell_leaving, stays=not self.scopes_end, fresh=self.fresh
+            self.item, self.tell_leaving, stays=not self.scopes_end, fresh=self.fresh
         )
 
     def start_child(self) -> None:
@@ -134,7 +140,8 @@ class ChildProgram:
         teller.tell("done", None)
         teller.flush()
 
-    def _tell_leaving(self, *, all_scopes: bool) -> None:
+    def tell_leaving(self, *, all_scopes: bool) -> None:
+        """Tell that shared scopes end with this test, which its fork server has to tear down."""
         self.prepared.teller.tell("leaves", all_scopes)
 
 

@@ -32,11 +32,12 @@ class Narrower:
         service: RemoteService,
         known_files: set[int],
         *,
-        left: Callable[[bytes, object], None],
+        left: Callable[[Narrower, int, bytes, object], None],
         died: Callable[[Narrower, Ending], None],
     ) -> None:
         self.node = node
-        self.leaves = False
+        self.leaving: set[int] = set()
+        """The tests with which scopes ended that it is about to leave, by their index."""
         self.forker = RemoteForker(manager, self._hear, self._died, self._orphaned)
         self._manager = manager
         self._service = service
@@ -78,8 +79,12 @@ class Narrower:
 
     def leave(self, index: int, next_index: int | None, program: ChildProgram) -> None:
         """Have it leave the scopes that ended with a test."""
-        self.leaves = True
+        self.leaving.add(index)
         self.forker.order(("leave", index, next_index, program.number))
+
+    def running(self) -> list[int]:
+        """Return the indices of the tests that it has, or has been told to fork."""
+        return [order.message[0] for order in self._orders.values()]  # type: ignore[index]
 
     def dismiss(self) -> None:
         """Let it go: nothing of its scope is set up any more."""
@@ -110,9 +115,9 @@ class Narrower:
 
     def _hear(self, message: object) -> None:
         match message:
-            case ("left", bytes(frames), died):
-                self.leaves = False
-                self._left(frames, died)
+            case ("left", int(index), bytes(frames), died) if index in self.leaving:
+                self.leaving.discard(index)
+                self._left(self, index, frames, died)
             case ("fresh", _, _):
                 self._service.tell(message)
             case _:
@@ -120,4 +125,4 @@ class Narrower:
 
     def _died(self, ending: Ending) -> None:
         self._on_death(self, ending)
-        self.leaves = False
+        self.leaving.clear()

@@ -36,10 +36,12 @@ from pytest_procrastinate.pytest_private import (
     Inherited,
     anything_to_tear_down,
     leave_item,
+    may_skip,
     on_set_up,
     parameter_index,
     pop_scopes,
     repeat_registrations,
+    skips_now,
     tear_down_all,
     tear_down_scopes,
 )
@@ -113,14 +115,13 @@ class Server:
         self._sharing = sharing
         self._files: dict[int, ChildFiles] = {}
         self._idle_files = ChildFiles.make()
-        self._running: dict[int, pytest.Item] = {}
+        self._running: dict[int, int] = {}
         self._waiting: dict[int, int] = {}
         self._ready: list[tuple[Order, ChildProgram]] = []
-        self._leaving: tuple[ChildProgram, pytest.Item | None] | None = None
-        self._narrower: Narrower | None = None
+        self._leaving: dict[int, tuple[ChildProgram, pytest.Item | None, int | None]] = {}
+        self._left_below: dict[int, tuple[bytes, object]] = {}
+        self._narrowers: list[Narrower] = []
         self._beginning: tuple[Order, ChildProgram] | None = None
-        self._left_below = b""
-        self._died_below: object = None
         self._located = 0
         self._node: Any = prepared.session
         self._pid = parent_pid
@@ -140,23 +141,50 @@ class Server:
         """Serve until the owner has gone, then tear down what is left."""
         while self._service.open:
             self._manager.step()
-            while self._ready:
+            while self._ready and self._is_free_for(self._ready[0][1]):
                 self._take_up(*self._ready.pop(0))
-            if self._leaving is not None and self._leaving[0].item not in self._running.values():
-                self._leave(*self._leaving)
+            for index in list(self._leaving):
+                self._leave(index)
         end_children(self._manager)
         self._manager.shutdown()
         tear_down_all(self._session)
+
+    def _runs_before(self, index: int) -> bool:
+        """Whether a child of this server, or of a narrower one, runs a test before that index."""
+        below = (each for narrower in self._narrowers for each in narrower.running())
+        return any(running < index for running in (*self._running.values(), *below))
+
+    def _is_free_for(self, program: ChildProgram) -> bool:
+        """Whether an item can be begun here: not while tests before it use what it changes."""
+        if self._narrower_for(program.item) is not None:
+            return True
+        self._pop_empty_scopes(program.item)
+        return self._sharing.fits(program.item) and not (
+            (self._sharing.changes(program.item) or may_skip(program.item))
+            and self._runs_before(program.index)
+        )
+
+    def _narrower_for(self, item: pytest.Item) -> Narrower | None:
+        return next((each for each in self._narrowers if each.serves(item)), None)
+
+    def _pop_empty_scopes(self, item: pytest.Item) -> None:
+        """Forget scopes that the item is not in, where there is nothing to tear down."""
+        if not anything_to_tear_down(self._session, item):
+            pop_scopes(self._session, item)
 
     # --- orders -------------------------------------------------------------------------------
 
     def _fork_ordered(self, order: Order) -> None:
         program = self._program(order)
-        if not anything_to_tear_down(self._session, program.item):
-            pop_scopes(self._session, program.item)
-        if self._narrower is not None and self._narrower.serves(program.item):
-            self._narrower.fork(order, program)
-        elif self._sharing.fits(program.item) and self._sharing.is_complete(program.item):
+        self._pop_empty_scopes(program.item)
+        narrower = self._narrower_for(program.item)
+        if narrower is not None:
+            narrower.fork(order, program)
+        elif (
+            self._sharing.fits(program.item)
+            and self._sharing.is_complete(program.item)
+            and not may_skip(program.item)
+        ):
             self._fork(order, program)
         else:
             self._wait_for_turn(order, program)
@@ -173,6 +201,7 @@ class Server:
                 return ChildProgram(
                     prepared=self._prepared,
                     item=self._items[index],
+                    index=index,
                     nextitem=self._items[next_index] if isinstance(next_index, int) else None,
                     files=self._files[number],
                     number=number,
@@ -194,11 +223,10 @@ class Server:
 
     def _take_up(self, order: Order, program: ChildProgram) -> None:
         """Run an item whose turn has come: by now somebody else may be the one to begin it."""
-        if self._narrower is not None and self._narrower.serves(program.item):
-            self._narrower.fork(order, program)
+        narrower = self._narrower_for(program.item)
+        if narrower is not None:
+            narrower.fork(order, program)
             return
-        if not anything_to_tear_down(self._session, program.item):
-            pop_scopes(self._session, program.item)
         channel = Channel.from_descriptor(os.dup(order.descriptors[0]))
         word = channel.wait()
         if len(word) != GATE.size:  # the pytest process has gone, or wants this test no more
@@ -206,16 +234,20 @@ class Server:
             os.close(order.descriptors[0])
             self._service.ended(order, Ending.lost(0))
             return
-        self._begin(order, program, channel, word)
+        if self._sharing.is_complete(program.item) and not skips_now(program.item):
+            channel.close()
+            self._fork(order, program, word)
+        else:
+            self._begin(order, program, channel, word)
 
     def _obey(self, order: object) -> None:
         match order:
             case ("leave", int(index), next_index, int(number)):
                 nextitem = self._items[next_index] if isinstance(next_index, int) else None
                 program = ChildProgram(
-                    self._prepared, self._items[index], nextitem, self._files[number], number
+                    self._prepared, self._items[index], index, nextitem, self._files[number], number
                 )
-                self._leaving = program, nextitem
+                self._leaving[index] = program, nextitem, next_index
             case _:
                 raise ValueError(f"not an order: {order!r}")
 
@@ -252,7 +284,7 @@ class Server:
         if isinstance(forked, InChild):
             watchdogs.arm(program.item.config, begun=self._beginning is not None)
             return True
-        self._running[order.number] = program.item
+        self._running[order.number] = program.index
         os.close(order.descriptors[0])
         self._service.forked(order, forked.pid)
         return False
@@ -296,6 +328,9 @@ class Server:
         # It ended before anything of its own was set up: a skip.
         order = self._order_here
         self._beginning = None
+        stays = None if program.scopes_end else program.nextitem
+        if self._prepared.inherited.end_above(stays) or anything_to_tear_down(self._session, stays):
+            program.tell_leaving(all_scopes=stays is None)
         program.tell_end(raised)
         self._let_go()
         leave_item(self._session, program.item)
@@ -336,7 +371,7 @@ class Server:
         if not self._sharing.may_share(item, fixturedef):
             self._split_for_test(item)
             return (yield)
-        if self._narrows(item, request):
+        if self._narrows(program, request):
             self._split_for_scope(order, program, request.node)
         self._prepared.inherited.definitions.append(fixturedef)
         program.files.page.note(fixturedef.argname, request.node.nodeid, parameter_index(item, fixturedef))
@@ -359,7 +394,7 @@ class Server:
 
     # --- narrower servers ---------------------------------------------------------------------
 
-    def _narrows(self, item: pytest.Item, request: Any) -> bool:
+    def _narrows(self, program: ChildProgram, request: Any) -> bool:
         """Whether a module's or class's fixture gets a server of its own, forked from this one.
 
         If it crashes there, what is set up here is not lost. Not where a test of that scope needs
@@ -370,7 +405,7 @@ class Server:
             and request.node is not self._node
             and anything_to_tear_down(self._session, None, but=request.node)
             and self._sharing.has_all_broader(
-                self._items[self._items.index(item) :], request.node, request.scope
+                self._items[program.index :], request.node, request.scope
             )
         )
 
@@ -399,7 +434,7 @@ class Server:
             return
         narrower.forker.server = forked
         os.close(order.descriptors[0])
-        self._narrower = narrower
+        self._narrowers.append(narrower)
         self._beginning = None
         self._let_go()
         raise PassOn
@@ -411,7 +446,8 @@ class Server:
         for descriptor in self._waiting.values():
             os.close(descriptor)
         self._node = node
-        self._narrower = None
+        self._narrowers = []
+        self._leaving, self._left_below = {}, {}
         self._running, self._waiting, self._ready = {}, {}, []
         self._idle_files = ChildFiles.make()
         self._prepared.inherited.disown(but=program.item)
@@ -419,51 +455,54 @@ class Server:
         self._order_here = order
         self._listen(channel)
 
-    def _narrower_left(self, frames: bytes, died: object) -> None:
-        """Go on leaving, now that the narrower server has left its scopes."""
-        assert self._leaving is not None and self._narrower is not None
-        nextitem = self._leaving[1]
-        if nextitem is not None and self._narrower.serves(nextitem):
-            self._leaving = None  # only scopes below its own have ended
-            self._service.tell(("left", frames, died))
+    def _narrower_left(self, narrower: Narrower, index: int, frames: bytes, died: object) -> None:
+        """Go on leaving, now that a narrower server has left its scopes."""
+        nextitem = self._leaving[index][1]
+        if nextitem is not None and narrower.serves(nextitem):
+            del self._leaving[index]  # only scopes below its own have ended
+            self._service.tell(("left", index, frames, died))
         else:
-            self._narrower.dismiss()
-            self._narrower = None
-            self._left_below, self._died_below = frames, died
+            narrower.dismiss()
+            self._narrowers.remove(narrower)
+            self._left_below[index] = frames, died
 
     def _narrower_died(self, narrower: Narrower, ending: Ending) -> None:
         """Serve its tests here again; if it died while it left its scopes, that is told."""
-        if self._narrower is narrower:
-            self._narrower = None
-        if narrower.leaves:
-            self._died_below = ending.as_message()
+        if narrower in self._narrowers:
+            self._narrowers.remove(narrower)
+        for index in narrower.leaving:
+            self._left_below[index] = b"", ending.as_message()
 
     # --- leaving scopes -----------------------------------------------------------------------
 
-    def _leave(self, program: ChildProgram, nextitem: pytest.Item | None) -> None:
-        """Tear down the scopes that ended with a test; tell the report, to be merged with its own."""
-        item = program.item
-        if self._narrower is not None and self._narrower.serves(item):
-            if not self._narrower.leaves:
-                self._narrower.leave(
-                    self._items.index(item), None if nextitem is None else self._items.index(nextitem), program
-                )
+    def _leave(self, index: int) -> None:
+        """Tear down the scopes that ended with a test; tell the report, to be merged with its own.
+
+        Once no test runs any more that may use them.
+        """
+        program, nextitem, next_index = self._leaving[index]
+        narrower = self._narrower_for(program.item)
+        if narrower is not None:
+            if index not in narrower.leaving:
+                narrower.leave(index, next_index, program)
             return
-        self._leaving = None
-        told, died = [self._left_below], self._died_below
-        self._left_below, self._died_below = b"", None
+        if self._runs_before(index + 1):
+            return
+        del self._leaving[index]
+        below, died = self._left_below.pop(index, (b"", None))
+        told = [below]
         if anything_to_tear_down(self._session, nextitem):
             if died is None:  # otherwise the test's files hold what the dead one wrote
                 program.point_here()
             with self._prepared.teller.collecting() as frames:
-                report = tear_down_scopes(item, nextitem)
-                item.config.hook.pytest_runtest_logreport(report=report)
+                report = tear_down_scopes(program.item, nextitem)
+                program.item.config.hook.pytest_runtest_logreport(report=report)
             self._let_go()
-            leave_item(self._session, item)
+            leave_item(self._session, program.item)
             told += frames
         else:
             pop_scopes(self._session, nextitem)
-        self._service.tell(("left", b"".join(told), died))
+        self._service.tell(("left", index, b"".join(told), died))
 
 
 def locate(items: list[pytest.Item], start: int) -> int:

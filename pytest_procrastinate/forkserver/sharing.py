@@ -80,6 +80,15 @@ class Sharing:
                 return False
         return True
 
+    def changes(self, item: pytest.Item) -> bool:
+        """Whether an item needs a fixture that is set up with another parameter."""
+        return any(
+            definition.cached_result is not None
+            and self.may_share(item, definition)
+            and not is_set_up(definition, parameter)
+            for _, definition, parameter in fixtures_of(item)
+        )
+
     def has_all_broader(self, items: list[pytest.Item], node: Any, scope: str) -> bool:
         """Whether the tests of a scope find all set up that is broader than it.
 

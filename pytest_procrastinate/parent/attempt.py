@@ -107,6 +107,8 @@ class Attempt:
         self.limit: Timeout | None = None
         """The limit of time that it ran into."""
         self.settings = item.config.stash[SETTINGS][item]
+        self.slot: tuple[int, int] | None = None
+        """Its numbers among the running tests and in its group, while it runs."""
         self.left: list[str] = []
         """What it left running or open."""
         self.stages: list[str] = []

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
 
-from pytest_procrastinate.options import RUN_SETTINGS, Settings
+from pytest_procrastinate.options import RUN_SETTINGS, Settings, first_slot
 from pytest_procrastinate.parent.attempt import Attempt, FilePool
 from pytest_procrastinate.parent.crash import crash_reports
 from pytest_procrastinate.parent.interrupts import Interrupts, signals_found
@@ -17,6 +16,7 @@ from pytest_procrastinate.parent.leftovers import Leftovers
 from pytest_procrastinate.parent.limits import Breaches
 from pytest_procrastinate.parent.replay import fail_for, merge_teardown, replay
 from pytest_procrastinate.parent.servers import Servers
+from pytest_procrastinate.parent.slots import Slots
 from pytest_procrastinate.parent.supervisor import Supervisor
 from pytest_procrastinate.parent.terminal import say
 from pytest_procrastinate.process.leftovers import set_subreaper
@@ -62,6 +62,7 @@ class ForkedRun:
         self._interrupts = Interrupts(self._manager.wakeup)
         self._attempts: dict[int, Attempt] = {}
         self._scheduler = Scheduler(0, Throttled(1))
+        self._slots = Slots(self._run_settings.groups, first_slot(session.config))
         self._stretch: Sequence[tuple[pytest.Item, pytest.Item | None]] = ()
         self._keys: dict[Attempt, int] = {}
         self._broken: list[Attempt] = []
@@ -93,7 +94,8 @@ class ForkedRun:
         :raises BaseException: What the protocol of an item raised in its child.
         """
         self._stretch = stretch
-        self._scheduler = Scheduler(len(stretch), Throttled(1))
+        jobs = self._run_settings.jobs
+        self._scheduler = Scheduler(len(stretch), Throttled(jobs), jobs, self._may_run)
         with self._interrupts:
             while not self._scheduler.done and not self._stops:
                 self._go_on()
@@ -148,7 +150,12 @@ class ForkedRun:
     def _start(self, attempt: Attempt) -> None:
         self._supervisor.started(attempt)
         self._leftovers.started(attempt)
-        self._servers.open_gate(attempt, slot=0)
+        attempt.slot = self._slots.take(attempt.settings)
+        self._servers.open_gate(attempt)
+
+    def _may_run(self, key: int, running: Collection[int]) -> bool:
+        others = [self._settings[self._stretch[each][0]] for each in running]
+        return self._slots.may_run(self._settings[self._stretch[key][0]], others)
 
     def _may_stop_the_run(self, key: int) -> bool:
         """Whether telling it may end the run: then no test may start before it is told."""
@@ -192,6 +199,7 @@ class ForkedRun:
         if attempt.never_forked and self._retries < MAX_RETRIES:
             self._retries += 1
             self._supervisor.finished(attempt)
+            self._free_slot(attempt)
             attempt.release()
             del self._keys[attempt]
             self._fork(key)
@@ -208,7 +216,13 @@ class ForkedRun:
             if self._servers.leave(attempt, self._index[attempt.item], next_index):
                 return
         self._supervisor.finished(attempt)
+        self._free_slot(attempt)
         self._scheduler.finished(key)
+
+    def _free_slot(self, attempt: Attempt) -> None:
+        if attempt.slot is not None:
+            self._slots.give_back(attempt.settings, attempt.slot)
+            attempt.slot = None
 
     def _pids(self) -> set[int]:
         return {child.pid for child in self._manager.children.values() if child.pid is not None}
@@ -348,4 +362,8 @@ def _shallowest(item: pytest.Item, later: Sequence[pytest.Item]) -> pytest.Item 
     this process does not take part again before the last of them.
     """
     chain = item.listchain()
-    return min(later, key=lambda other: len(os.path.commonprefix([chain, other.listchain()])), default=None)  # type: ignore[type-var]
+
+    def shared(other: pytest.Item) -> int:
+        return sum(own is others for own, others in zip(chain, other.listchain(), strict=False))
+
+    return min(later, key=shared, default=None)

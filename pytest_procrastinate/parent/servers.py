@@ -43,7 +43,7 @@ class Servers:
         self._live = live
         self._modes = modes
         self._signals = signals
-        self._leaving: Attempt | None = None
+        self._leaving: dict[int, Attempt] = {}
         self.fresh_fixtures: dict[str, str] = {}
         """Fixtures that are not shared since that would not be safe, with the reason."""
         self._forker: RemoteForker | None = None
@@ -66,10 +66,10 @@ class Servers:
         )
         self._known_files.add(attempt.number)
 
-    def open_gate(self, attempt: Attempt, slot: int) -> None:
+    def open_gate(self, attempt: Attempt) -> None:
         """Let a child run its test."""
-        assert attempt.child is not None
-        attempt.child.tell(GATE.pack(slot, self._session.testsfailed))
+        assert attempt.child is not None and attempt.slot is not None
+        attempt.child.tell(GATE.pack(*attempt.slot, self._session.testsfailed))
 
     def cancel(self, attempt: Attempt) -> None:
         """Let a child that waits at its gate go without having run."""
@@ -88,7 +88,7 @@ class Servers:
         """
         if self._forker is None or attempt.number not in self._known_files:
             return False
-        self._leaving = attempt
+        self._leaving[index] = attempt
         self._forker.order(("leave", index, next_index, attempt.number))
         return True
 
@@ -124,8 +124,8 @@ class Servers:
 
     def _hear(self, message: object) -> None:
         match message:
-            case ("left", bytes(frames), died) if self._leaving is not None:
-                attempt, self._leaving = self._leaving, None
+            case ("left", int(index), bytes(frames), died) if index in self._leaving:
+                attempt = self._leaving.pop(index)
                 attempt.scope_left(frames)
                 if died is not None:
                     attempt.server_died(Ending.from_message(died))
@@ -138,7 +138,8 @@ class Servers:
     def _server_died(self, server: RemoteForker, ending: Ending) -> None:
         if self._forker is server:
             self._forker = None
-        if self._leaving is not None:
-            attempt, self._leaving = self._leaving, None
+        attempts = list(self._leaving.values())
+        self._leaving.clear()
+        for attempt in attempts:
             attempt.server_died(ending)
             self._left(attempt)
