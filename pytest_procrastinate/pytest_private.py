@@ -12,8 +12,9 @@ import functools
 import io
 import os
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
+import _pytest
 import pytest
 from _pytest._code.code import (
     ReprEntryNative,
@@ -30,6 +31,21 @@ from _pytest.warnings import catch_warnings_for_item
 from pluggy import HookImpl
 
 __all__ = ["ReprFileLocation", "TerminalRepr"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def among_pytests_own(function: F) -> F:
+    """Have a function's frames left out of tracebacks as pytest's own are: by where they are.
+
+    ``Function._traceback_filter`` goes by the file. Hiding them by ``__tracebackhide__`` is not the
+    same: pytest says so where a traceback has no frame that it may show.
+    """
+    plain: Any = function
+    name = os.path.join(os.path.dirname(_pytest.__file__), "pytest_procrastinate")
+    plain.__code__ = plain.__code__.replace(co_filename=name)
+    return function
+
 
 # --- hooks ------------------------------------------------------------------------------------
 
@@ -129,6 +145,7 @@ class Inherited:
             self._forget_all()
         whole = state.teardown_exact
 
+        @among_pytests_own
         def teardown_all(nextitem: pytest.Item | None) -> None:
             after = nextitem.listchain() if nextitem is not None and stays else []
             if any(node not in after for node in owned):
@@ -184,8 +201,8 @@ def on_set_up(session: pytest.Session, call: Callable[[pytest.Item], None]) -> N
     state = session._setupstate
     set_up = state.setup
 
+    @among_pytests_own
     def set_up_and_call(item: pytest.Item) -> None:
-        __tracebackhide__ = True
         try:
             set_up(item)
         except BaseException:

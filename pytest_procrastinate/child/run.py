@@ -137,8 +137,7 @@ class ChildProgram:
         elif session.shouldstop or session.shouldfail:
             teller.tell("stop", (session.shouldstop, session.shouldfail))
         self.files.page.enter("")
-        teller.tell("done", None)
-        teller.flush()
+        teller.end()
 
     def tell_leaving(self, *, all_scopes: bool) -> None:
         """Tell that shared scopes end with this test, which its fork server has to tear down."""

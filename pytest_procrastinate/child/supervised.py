@@ -26,6 +26,7 @@ from pytest_procrastinate.process.cleanup import (
     reset_signals,
 )
 from pytest_procrastinate.process.limits import Limits
+from pytest_procrastinate.pytest_private import among_pytests_own
 from pytest_procrastinate.quantities import write_duration
 
 # Real-time signals from the upper end, which neither glibc nor a runtime takes for itself.
@@ -104,8 +105,8 @@ class TimedPhases(PhaseMarker):
             return limit.message
         return f"timeout of {write_duration(limit.seconds)} in {self._phase} ({limit.source})"
 
+    @among_pytests_own
     def _enter(self, phase: str) -> Iterator[None]:
-        __tracebackhide__ = True
         if self.page is None:
             return (yield)
         self.page.enter(phase)

@@ -13,6 +13,7 @@ from pytest_procrastinate.messages import KEPT_IN_CHILD, TELLING, pack
 from pytest_procrastinate.process.child import Channel
 from pytest_procrastinate.process.frames import FrameError
 from pytest_procrastinate.pytest_private import (
+    among_pytests_own,
     before_capture_is_disabled,
     divert_hook,
     divert_terminal,
@@ -44,6 +45,12 @@ class Teller:
     def speak_for(self, channel: Channel, page: Page, *, live: bool) -> None:
         """Send to this channel from now on."""
         self._channel, self._page, self._live = channel, page, live
+
+    def end(self) -> None:
+        """Tell that all is told. Nothing more is shown, so nothing is waited for."""
+        self._live = False
+        self.tell("done", None)
+        self.flush()
 
     def warm_up(self) -> None:
         """Tell a made-up report to nobody: what Python caches meanwhile, children need not write."""
@@ -130,25 +137,25 @@ class PhaseMarker:
     def __init__(self) -> None:
         self.page: Page | None = None
 
+    @among_pytests_own
     def _enter(self, phase: str) -> Iterator[None]:
-        __tracebackhide__ = True
         if self.page is not None:
             self.page.enter(phase)
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
+    @among_pytests_own
     def pytest_runtest_setup(self) -> Iterator[None]:
-        __tracebackhide__ = True
         return (yield from self._enter("setup"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
+    @among_pytests_own
     def pytest_runtest_call(self) -> Iterator[None]:
-        __tracebackhide__ = True
         return (yield from self._enter("call"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
+    @among_pytests_own
     def pytest_runtest_teardown(self) -> Iterator[None]:
-        __tracebackhide__ = True
         return (yield from self._enter("teardown"))
 
 

@@ -34,6 +34,7 @@ from pytest_procrastinate.process.remote import Order, RemoteForker, RemoteServi
 from pytest_procrastinate.process.task import Endpoint
 from pytest_procrastinate.pytest_private import (
     Inherited,
+    among_pytests_own,
     anything_to_tear_down,
     leave_item,
     may_skip,
@@ -361,9 +362,9 @@ class Server:
         self._prepared.capture.point_at(self._idle_files)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
+    @among_pytests_own
     def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[object]:
         """Split where the first fixture of the test's own is set up, or one that is not shared."""
-        __tracebackhide__ = True
         if self._beginning is None:
             return (yield)
         order, program = self._beginning
