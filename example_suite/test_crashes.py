@@ -1,7 +1,5 @@
 """Each of these ends the process that runs it."""
 
-import signal
-
 import crashy
 import pytest
 
@@ -37,18 +35,12 @@ def test_crash_after_the_test(index):
     assert index == "index"
 
 
-def test_endless_loop_ended_by_an_alarm():
-    # No Python handler can run: the loop holds the GIL.
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(1)
-    crashy.endless_loop()
-
-
 @pytest.mark.skipif(
     "not config.getoption('--forked-timeout', None)",
     reason="would never end: no time limit is set",
 )
 def test_endless_loop():
+    # It holds the GIL: no Python code runs any more, no handler of a signal either.
     crashy.endless_loop()
 
 
