@@ -25,8 +25,10 @@ MARK_KEYWORDS = (
     "leaks",
     "group",
     "exclusive",
+    "scope",
 )
 FIXTURES = ("auto", "shared", "fresh")
+SCOPES = ("function", "class", "module", "package", "session")
 DIES_KEYWORDS = ("signal", "exitcode", "match")
 LEAKS = ("off", "kill", "warn", "fail")
 GRACE_SECONDS = 10.0  # nextest's, too: a teardown may close a database
@@ -84,6 +86,7 @@ class Settings:
     cpu_limit_seconds: float | None = None
     leaks: str = "kill"
     dies: Dies | None = None
+    scope: str = "function"
     group: str | None = None
     exclusive: bool = False
 
@@ -100,6 +103,7 @@ class RunSettings:
     fixtures: str = "auto"
     slow_after_seconds: float | None = None
     session_timeout_seconds: float | None = None
+    scope: str = "function"
     jobs: int = 1
     groups: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
@@ -122,6 +126,10 @@ _VALUES = {
         "|".join(FIXTURES),
         "fixtures of a broader scope: shared copy-on-write, set up fresh in each child, or (auto, "
         "the default) shared where that is safe",
+    ),
+    "scope": (
+        "|".join(SCOPES),
+        "the unit that shares one child: each test (default), or all of a class, module, …",
     ),
     "leaks": (
         "|".join(LEAKS),
@@ -206,7 +214,9 @@ def run_settings_of(config: pytest.Config) -> RunSettings:
     slow_after, _ = _asked(config, "slow-after", parse_duration)
     memory_limit, _ = _asked(config, "memory-limit", parse_size)
     cpu_limit, _ = _asked(config, "cpu-limit", parse_duration)
+    scope, _ = _asked(config, "scope", lambda word: _one_of(SCOPES, word))
     return RunSettings(
+        scope=scope or "function",
         timeout=Timeout(timeout, source) if timeout else None,
         grace_seconds=GRACE_SECONDS if grace is None else grace,
         memory_limit_bytes=memory_limit or None,
@@ -322,6 +332,7 @@ def settings_of(item: pytest.Item, run: RunSettings | None = None) -> Settings:
         cpu_limit_seconds=run.cpu_limit_seconds if cpu_limit is None else cpu_limit or None,
         leaks=leaks or run.leaks,
         dies=dies,
+        scope=_marked(item, marks, "scope", lambda word: _one_of(SCOPES, word)) or run.scope,
         group=_marked(item, marks, "group", _group_name),
         exclusive=bool(_marked(item, marks, "exclusive", bool)),
     )

@@ -92,6 +92,8 @@ class Inherited:
         self._kept: list[object] = []
         self._session = session
         self._owned_above: set[Any] = set()
+        self.goes_on = False
+        """Whether this child runs the next item as well: then its teardown leaves what that needs."""
         self.definitions = [d for d in _fixture_definitions(session) if d.cached_result is not None]
         """The fixtures that are set up, or have been."""
 
@@ -147,6 +149,9 @@ class Inherited:
 
         @among_pytests_own
         def teardown_all(nextitem: pytest.Item | None) -> None:
+            if self.goes_on and nextitem is not None:
+                whole(nextitem)
+                return
             after = nextitem.listchain() if nextitem is not None and stays else []
             if any(node not in after for node in owned):
                 leaving(all_scopes=not after)
@@ -371,6 +376,20 @@ def tear_down_scopes(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.
 def _is_pytests_own(plugin: object) -> bool:
     module = getattr(plugin, "__name__", None) or type(plugin).__module__
     return str(module).startswith("_pytest.")
+
+
+def unit_node(item: pytest.Item, scope: str) -> Any:
+    """Return the node whose tests share a child with ``item``: the item itself where there is none."""
+    if scope == "session":
+        return item.session
+    kinds: dict[str, tuple[type, ...]] = {
+        "class": (pytest.Class,),
+        "module": (pytest.File,),
+        "package": (pytest.Package, pytest.Directory),
+    }
+    # The outermost class, the innermost folder: as fixtures of that scope have it.
+    chain = item.listchain() if scope == "class" else reversed(item.listchain())
+    return next((node for node in chain if isinstance(node, kinds.get(scope, ()))), item)
 
 
 def tear_down_all(session: pytest.Session) -> None:

@@ -49,6 +49,7 @@ class ChildProgram:
     :ivar index: The item's, among all of the session.
     :ivar number: The number that the pytest process knows the files by.
     :ivar scopes_end: No test comes after this one that shares a scope with it.
+    :ivar following: What the same child runs after this.
     :ivar fresh: It sets up all that it needs, though some of it may be set up already.
     """
 
@@ -60,6 +61,7 @@ class ChildProgram:
     number: int
     scopes_end: bool = True
     fresh: bool = False
+    following: ChildProgram | None = None
 
     def run(self, channel: Channel, word: bytes | None = None) -> None:
         """Run the test, in its child. Returns when all is told; the caller leaves.
@@ -74,7 +76,25 @@ class ChildProgram:
             return  # the pytest process has gone, or wants this test no more
         self.begin(channel, word)
         self.start_child()
-        self.finish_child(self.run_protocol())
+        self.go_on(channel, self.run_protocol())
+
+    def go_on(self, channel: Channel, raised: tuple[object, ...] | None) -> None:
+        """Finish this item, in the child, and run those of the same child after it."""
+        program, session = self, self.prepared.session
+        while (following := program.following) is not None:
+            if raised is not None or session.shouldfail or session.shouldstop:
+                break
+            program.tell_end(None)
+            program = following
+            program.begin_next(channel)
+            raised = program.run_protocol()
+        program.finish_child(raised)
+
+    def begin_next(self, channel: Channel) -> None:
+        """Begin to speak for this test, in a child that has run another one."""
+        self.files.page.begin()
+        self.prepared.marker.begin(self.item, self.files)
+        self.prepared.teller.speak_for(channel, self.files.page, live=self.prepared.live)
 
     def point_here(self) -> None:
         """Have output, log and the stack of a crash written into this test's files."""
@@ -110,6 +130,7 @@ class ChildProgram:
     def run_protocol(self) -> tuple[object, ...] | None:
         """Run the item's protocol; return what it raised, as the pytest process needs it."""
         item = self.item
+        self.prepared.inherited.goes_on = self.following is not None
         try:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=self.nextitem)
         except PassOn:

@@ -56,7 +56,6 @@ class ForkServer:
 
     :param items: All items of the session, known to both sides by their index.
     :param live: Tests tell as they run, see :class:`.Teller`.
-    :param modes: Gives an item's ``--forked-fixtures``.
     """
 
     def __init__(
@@ -66,14 +65,12 @@ class ForkServer:
         result: RemoteForker,
         *,
         live: bool,
-        modes: Callable[[pytest.Item], str],
         signals: SignalState,
     ) -> None:
         self.result = result
         self._session = session
         self._items = items
         self._live = live
-        self._modes = modes
         self._signals = signals
         self._parent_pid = os.getpid()
 
@@ -95,7 +92,7 @@ class ForkServer:
         )
         self._session.config.pluginmanager.register(prepared.marker, "forked-phases")
         prepared.teller.warm_up()
-        sharing = Sharing(self._session, self._modes)
+        sharing = Sharing(self._session)
         Server(prepared, self._items, sharing, endpoint, self._parent_pid).serve()
 
 
@@ -184,7 +181,7 @@ class Server:
         elif (
             self._sharing.fits(program.item)
             and self._sharing.is_complete(program.item)
-            and not may_skip(program.item)
+            and (program.following is not None or not may_skip(program.item))
         ):
             self._fork(order, program)
         else:
@@ -192,23 +189,31 @@ class Server:
 
     def _program(self, order: Order) -> ChildProgram:
         match order.message:
-            case (int(index), next_index, int(number), bool(scopes_end)):
+            case (int(index), int(count), next_index, int(number), bool(scopes_end)):
                 if index >= self._located:
                     self._located = locate(self._items, index)
                 if len(order.descriptors) > 1:
                     if number in self._files:
                         self._files[number].close()
                     self._files[number] = ChildFiles(order.descriptors[1:])
-                return ChildProgram(
-                    prepared=self._prepared,
-                    item=self._items[index],
-                    index=index,
-                    nextitem=self._items[next_index] if isinstance(next_index, int) else None,
-                    files=self._files[number],
-                    number=number,
-                    scopes_end=scopes_end,
-                    fresh=self._sharing.mode(self._items[index]) == "fresh",
-                )
+                program: ChildProgram | None = None
+                nextitem = self._items[next_index] if isinstance(next_index, int) else None
+                for at in reversed(range(index, index + count)):
+                    item = self._items[at]
+                    program = ChildProgram(
+                        prepared=self._prepared,
+                        item=item,
+                        index=at,
+                        nextitem=nextitem,
+                        files=self._files[number],
+                        number=number,
+                        scopes_end=scopes_end,
+                        fresh=self._sharing.mode(item) == "fresh",
+                        following=program,
+                    )
+                    nextitem = item
+                if program is not None:
+                    return program
         raise ValueError(f"not an order: {order.message!r}")
 
     def _wait_for_turn(self, order: Order, program: ChildProgram) -> None:
@@ -322,7 +327,7 @@ class Server:
             return
         if self._beginning is None:  # the child
             try:
-                program.finish_child(raised)
+                program.go_on(self._channel_here, raised)
             except BaseException:
                 _leave_badly()
             os._exit(0)
@@ -330,12 +335,17 @@ class Server:
         order = self._order_here
         self._beginning = None
         stays = None if program.scopes_end else program.nextitem
-        if self._prepared.inherited.end_above(stays) or anything_to_tear_down(self._session, stays):
+        if program.following is None and (
+            self._prepared.inherited.end_above(stays) or anything_to_tear_down(self._session, stays)
+        ):
             program.tell_leaving(all_scopes=stays is None)
         program.tell_end(raised)
         self._let_go()
         leave_item(self._session, program.item)
         channel.close()
+        if program.following is not None and raised is None:
+            self._fork(order, program.following, word)
+            return
         os.close(order.descriptors[0])
         self._service.ended(order, Ending(pid=os.getpid(), exit_status=0, signal=None, core_dumped=False, usage=None))
 
@@ -347,7 +357,8 @@ class Server:
         if self._fork_child(order, program):
             self._beginning = None
             self._channel_here.close()
-            program.prepared.teller.move_to(self._channel_in_child(order, program))
+            self._channel_here = self._channel_in_child(order, program)
+            program.prepared.teller.move_to(self._channel_here)
             program.become_child()
             program.start_child()
             return

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.pytest_private import (
     fixtures_of,
     is_set_up,
@@ -17,37 +17,35 @@ from pytest_procrastinate.pytest_private import (
 )
 
 
-BROADER = {"module": ("session", "package"), "class": ("session", "package", "module")}
+SCOPES = ("session", "package", "module", "class", "function")
+BROADER = {scope: SCOPES[:index] for index, scope in enumerate(SCOPES)}
 
 
 class Sharing:
-    """Decides for one server, by each item's ``--forked-fixtures``.
+    """Decides for one server, by each item's settings."""
 
-    :param modes: Gives an item's mode: ``auto``, ``shared`` or ``fresh``.
-    """
-
-    def __init__(self, session: pytest.Session, modes: Callable[[pytest.Item], str]) -> None:
+    def __init__(self, session: pytest.Session) -> None:
         self._session = session
-        self._mode = modes
+        self._settings = session.config.stash[SETTINGS]
         self._declared: list[str] = session.config.getini("forked_shared_fixtures")
         self._fresh: set[Any] = set()
 
     def mode(self, item: pytest.Item) -> str:
-        """Return an item's mode."""
-        return self._mode(item)
+        """Return an item's ``--forked-fixtures``."""
+        return self._settings[item].fixtures
 
     def may_share(self, item: pytest.Item, definition: Any) -> bool:
         """Whether a fixture that an item needs is one that the server sets up."""
         return (
-            scope_of(item, definition) != "function"
-            and self._mode(item) != "fresh"
-            and (definition not in self._fresh or self._mode(item) == "shared")
+            scope_of(item, definition) in BROADER[self._settings[item].scope]
+            and self.mode(item) != "fresh"
+            and (definition not in self._fresh or self.mode(item) == "shared")
         )
 
     def must_check(self, item: pytest.Item, definition: Any) -> bool:
         """Whether what a fixture did to the process decides."""
         name = definition.argname
-        return self._mode(item) == "auto" and not any(
+        return self.mode(item) == "auto" and not any(
             fnmatch.fnmatchcase(name, pattern) for pattern in self._declared
         )
 
@@ -66,13 +64,13 @@ class Sharing:
         A wrong answer is harmless: then the child sets up what is missing, or the server begins a
         protocol for nothing.
         """
-        if self._mode(item) == "fresh":
+        if self.mode(item) == "fresh":
             return True
         stack = stack_of(self._session)
         if any(needs_set_up(node) for node in item.listchain()[len(stack) : -1]):
             return False
         for _, definition, parameter in fixtures_of(item):
-            if scope_of(item, definition) == "function":
+            if scope_of(item, definition) not in BROADER[self._settings[item].scope]:
                 continue
             if not self.may_share(item, definition):
                 return True

@@ -60,6 +60,7 @@ class Attempt:
 
     :param finished: Called once: all that will be known of the test is known.
     :param gone: Called once, before that if need be: its child has ended.
+    :param before: The attempt whose child goes on with this item: channel and files are this one's now.
     :param heard: Called with each message as it comes; True: it was dealt with, do not keep it.
     """
 
@@ -70,6 +71,7 @@ class Attempt:
         finished: Callable[[Attempt], None],
         heard: Callable[[Attempt, str, Any], bool],
         gone: Callable[[Attempt], None],
+        before: Attempt | None = None,
     ) -> None:
         self.item = item
         self.messages: list[tuple[str, Any]] = []
@@ -79,8 +81,8 @@ class Attempt:
         """The last phase told."""
         self.sections: list[tuple[str, str]] = []
         """The sections of the last report told: pytest's next one would repeat them."""
-        self.failed = False
-        """Whether a report failed, or the child asked for the end of the run."""
+        self.failed = self.stops = False
+        """Whether a report failed; whether the child asked for the end of the run."""
         self.told: set[str] = set()
         """The names of what was told."""
         self.leaves: bool | None = None
@@ -113,16 +115,26 @@ class Attempt:
         """What it left running or open."""
         self.stages: list[str] = []
         """What was done about it, in words."""
-        self.number, self.files = pool.take()
+        self._child_goes_on = False
+        if before is None:
+            self.number, self.files = pool.take()
+        else:
+            self._take_over(before)
         self._pool = pool
         self._finished = finished
         self._heard = heard
         self._gone = gone
 
+    def _take_over(self, before: Attempt) -> None:
+        assert before.child is not None
+        self.number, self.files, self.child = before.number, before.files, before.child
+        self.child.result = self
+        before._child_goes_on = True
+
     @property
     def passed(self) -> bool:
         """Whether all is known and nothing of it may end the run."""
-        return self.done and not self.failed
+        return self.done and not self.failed and not self.stops
 
     @property
     def died_in_server(self) -> bool:
@@ -152,7 +164,7 @@ class Attempt:
         if name == "pytest_runtest_logstart" and name in self.told and not self.told_phase:
             return  # the fork server began the test, then a child began it again
         self.told.add(name)
-        self.failed = self.failed or name in ("stop", "raised")
+        self.stops = self.stops or name in ("stop", "raised")
         if name == "done":
             self.done = True
             if not self._waits_for_end:
@@ -249,5 +261,5 @@ class Attempt:
         self._release_if_over()
 
     def _release_if_over(self) -> None:
-        if self._told_all and self._child_gone:
+        if self._told_all and self._child_gone and not self._child_goes_on:
             self._pool.give_back(self.number, self.files, clean=self.done and not self.cause)

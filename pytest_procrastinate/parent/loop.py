@@ -19,6 +19,7 @@ from pytest_procrastinate.parent.servers import Servers
 from pytest_procrastinate.parent.slots import Slots
 from pytest_procrastinate.parent.supervisor import Supervisor
 from pytest_procrastinate.parent.terminal import say
+from pytest_procrastinate.parent.units import TOLD, Unit, units_of
 from pytest_procrastinate.process.leftovers import set_subreaper
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.pytest_private import is_live, make_base_temp, needs_fixture
@@ -51,7 +52,6 @@ class ForkedRun:
             self._items,
             self._finished,
             live=self._live,
-            modes=lambda item: settings[item].fixtures,
             signals=signals_found(),
         )
         self._supervisor = Supervisor(
@@ -63,7 +63,7 @@ class ForkedRun:
         self._attempts: dict[int, Attempt] = {}
         self._scheduler = Scheduler(0, Throttled(1))
         self._slots = Slots(self._run_settings.groups, first_slot(session.config))
-        self._stretch: Sequence[tuple[pytest.Item, pytest.Item | None]] = ()
+        self._units: list[Unit] = []
         self._keys: dict[Attempt, int] = {}
         self._broken: list[Attempt] = []
         self._retries = 0
@@ -93,9 +93,9 @@ class ForkedRun:
 
         :raises BaseException: What the protocol of an item raised in its child.
         """
-        self._stretch = stretch
+        self._units = units_of(stretch, self._settings)
         jobs = self._run_settings.jobs
-        self._scheduler = Scheduler(len(stretch), Throttled(jobs), jobs, self._may_run)
+        self._scheduler = Scheduler(len(self._units), Throttled(jobs), jobs, self._may_run)
         with self._interrupts:
             while not self._scheduler.done and not self._stops:
                 self._go_on()
@@ -142,7 +142,7 @@ class ForkedRun:
                     self._start(self._attempts[key])
             elif (key := scheduler.to_fork()) is not None:
                 self._fork(key)
-            elif (key := scheduler.to_tell()) is not None:
+            elif (key := scheduler.to_tell()) is not None or (key := self._partly_known()) is not None:
                 self._tell(key)
             else:
                 return
@@ -154,16 +154,21 @@ class ForkedRun:
         self._servers.open_gate(attempt)
 
     def _may_run(self, key: int, running: Collection[int]) -> bool:
-        others = [self._settings[self._stretch[each][0]] for each in running]
-        return self._slots.may_run(self._settings[self._stretch[key][0]], others)
+        others = [self._settings[self._units[each].item] for each in running]
+        return self._slots.may_run(self._settings[self._units[key].item], others)
+
+    def _partly_known(self) -> int | None:
+        """Return the unit to go on telling: the next in order, of which some tests are known."""
+        key = self._scheduler.next_to_tell
+        return key if key < len(self._units) and self._units[key].known else None
 
     def _may_stop_the_run(self, key: int) -> bool:
         """Whether telling it may end the run: then no test may start before it is told."""
-        attempt = self._attempts[key]
-        return not attempt.passed
+        return not all(attempt.passed for attempt in self._units[key].known)
 
     def _fork(self, key: int) -> None:
-        item, nextitem = self._stretch[key]
+        unit = self._units[key]
+        item, nextitem = unit.item, unit.nextitem
         next_index = None if nextitem is None else self._index[nextitem]
         attempt = Attempt(item, self._pool, self._finished, self._hear, self._gone)
         self._attempts[key], self._keys[attempt] = attempt, key
@@ -172,8 +177,13 @@ class ForkedRun:
         if self._dies_of_fixture(attempt):
             return
         try:
-            scopes_end = self._next_in_server(key) is None
-            self._servers.fork(attempt, self._index[item], next_index, scopes_end=scopes_end)
+            self._servers.fork(
+                attempt,
+                self._index[item],
+                next_index,
+                count=unit.left,
+                scopes_end=self._next_in_server(unit) is None,
+            )
         except ForkError as error:
             attempt.problem = f"no child could be forked: {error.strerror}"
             self._finished(attempt)
@@ -187,9 +197,9 @@ class ForkedRun:
                 return True
         return False
 
-    def _next_in_server(self, key: int) -> pytest.Item | None:
-        """Return the test after this one that the same fork server will fork."""
-        nextitem = self._stretch[key][1]
+    def _next_in_server(self, unit: Unit) -> pytest.Item | None:
+        """Return the test after a unit that the same fork server will fork."""
+        nextitem = unit.nextitem
         return nextitem if nextitem is not None and self._settings[nextitem].forked else None
 
     def _finished(self, attempt: Attempt) -> None:
@@ -211,13 +221,40 @@ class ForkedRun:
             self._broken.append(attempt)
         if (attempt.leaves is not None or not attempt.done) and not attempt.asked_to_leave:
             attempt.asked_to_leave = True
-            nextitem = None if attempt.leaves else self._next_in_server(key)
+            nextitem = None if attempt.leaves else self._next_after(self._units[key])
             next_index = None if nextitem is None else self._index[nextitem]
             if self._servers.leave(attempt, self._index[attempt.item], next_index):
                 return
         self._supervisor.finished(attempt)
-        self._free_slot(attempt)
-        self._scheduler.finished(key)
+        self._known(key, attempt)
+
+    def _next_after(self, unit: Unit) -> pytest.Item | None:
+        """Return the test that the fork server forks for next, be it of the same unit."""
+        return unit.rest[1][0] if unit.left > 1 else self._next_in_server(unit)
+
+    def _known(self, key: int, attempt: Attempt) -> None:
+        """Note that all is known of a test; go on with its unit, in the same child or a new one."""
+        unit = self._units[key]
+        unit.known.append(attempt)
+        unit.rest.pop(0)
+        slot, attempt.slot = attempt.slot, None
+        if not unit.rest:
+            if slot is not None:
+                self._slots.give_back(attempt.settings, slot)
+            self._scheduler.finished(key)
+        elif attempt.done and not attempt.stops:
+            following = Attempt(
+                unit.item, self._pool, self._finished, self._hear, self._gone, before=attempt
+            )
+            following.slot = slot
+            self._attempts[key], self._keys[following] = following, key
+            self._supervisor.started(following)
+        else:
+            if slot is not None:
+                self._slots.give_back(attempt.settings, slot)
+            self._fork(key)
+            if self._scheduler.is_started(key):
+                self._start(self._attempts[key])
 
     def _free_slot(self, attempt: Attempt) -> None:
         if attempt.slot is not None:
@@ -242,7 +279,8 @@ class ForkedRun:
             return True
         if name != "show":
             return False
-        if self._keys.get(attempt) == self._scheduler.next_to_tell and attempt.leaves is None and attempt.settings.leaks != "fail":
+        key = self._keys.get(attempt)
+        if key == self._scheduler.next_to_tell and not self._units[key].known and attempt.leaves is None and attempt.settings.leaks != "fail":
             self._replay(attempt)
         self._servers.answer(attempt)
         return True
@@ -259,7 +297,16 @@ class ForkedRun:
             replay(attempt.item, name, payload)
 
     def _tell(self, key: int) -> None:
-        attempt = self._attempts[key]
+        """Tell what is known of a unit and has not been told."""
+        unit = self._units[key]
+        while unit.known and not self._stops:
+            self._tell_attempt(unit.known.pop(0))
+        if not unit.rest and not unit.known and key == self._scheduler.next_to_tell:
+            self._scheduler.told(key)
+            self._attempts.pop(key, None)
+            self._units[key] = TOLD
+
+    def _tell_attempt(self, attempt: Attempt) -> None:
         try:
             if attempt.left and attempt.settings.leaks == "fail":
                 attempt.messages = fail_for(attempt.left, attempt.messages)
@@ -271,9 +318,7 @@ class ForkedRun:
                     replay(attempt.item, name, payload)
         finally:
             attempt.release()
-            if key == self._scheduler.next_to_tell:
-                self._scheduler.told(key)
-            del self._attempts[key], self._keys[attempt]
+            self._keys.pop(attempt, None)
 
     def _tell_crash(self, attempt: Attempt) -> None:
         item = attempt.item
@@ -302,7 +347,7 @@ class ForkedRun:
             supervisor.step(deadline)
         raised: BaseException = KeyboardInterrupt()
         for key in self._scheduler.outstanding:
-            if self._attempts[key].done:
+            if self._units[key].known:
                 try:
                     self._tell(key)
                 except KeyboardInterrupt as error:

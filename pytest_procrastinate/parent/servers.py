@@ -22,7 +22,6 @@ class Servers:
 
     :param manager: Looks after servers and children.
     :param left: Called when the scopes that ended with a test have been left, or the server died of it.
-    :param modes: Gives an item's ``--forked-fixtures``.
     """
 
     def __init__(
@@ -33,7 +32,6 @@ class Servers:
         left: Callable[[Attempt], None],
         *,
         live: bool,
-        modes: Callable[[pytest.Item], str],
         signals: SignalState,
     ) -> None:
         self._session = session
@@ -41,7 +39,6 @@ class Servers:
         self._items = list(items)
         self._left = left
         self._live = live
-        self._modes = modes
         self._signals = signals
         self._leaving: dict[int, Attempt] = {}
         self.fresh_fixtures: dict[str, str] = {}
@@ -50,17 +47,24 @@ class Servers:
         self._known_files: set[int] = set()
 
     def fork(
-        self, attempt: Attempt, index: int, next_index: int | None, *, scopes_end: bool
+        self,
+        attempt: Attempt,
+        index: int,
+        next_index: int | None,
+        *,
+        count: int = 1,
+        scopes_end: bool,
     ) -> None:
         """Have a child forked for an attempt; it waits at its gate.
 
+        :param count: How many items the child runs, one after the other, from this one on.
         :param scopes_end: No shared scope outlives this test.
         :raises ForkError: Nothing was left for a server or its child.
         """
         forker = self._forker or self.start()
         new = attempt.number not in self._known_files
         attempt.child = forker.create_process(
-            (index, next_index, attempt.number, scopes_end),
+            (index, count, next_index, attempt.number, scopes_end),
             attempt,
             descriptors=attempt.files.descriptors if new else (),
         )
@@ -114,7 +118,6 @@ class Servers:
             self._items,
             forker,
             live=self._live,
-            modes=self._modes,
             signals=self._signals,
         )
         forker.server = self._manager.create_process(server)

@@ -1,0 +1,53 @@
+"""Units of isolation: the items that one child runs, one after the other (``--forked-scope``)."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from pytest_procrastinate.options import Settings
+from pytest_procrastinate.parent.attempt import Attempt
+from pytest_procrastinate.pytest_private import unit_node
+
+
+@dataclasses.dataclass
+class Unit:
+    """Items of one unit, and how far it has come.
+
+    :ivar rest: The items that are not known yet, the running one first.
+    :ivar nextitem: The item after the unit.
+    :ivar known: Attempts of which all is known, and which have not been told.
+    """
+
+    rest: list[tuple[pytest.Item, pytest.Item | None]]
+    nextitem: pytest.Item | None
+    known: list[Attempt] = dataclasses.field(default_factory=list)
+
+    @property
+    def item(self) -> pytest.Item:
+        """The item that runs, or will run next."""
+        return self.rest[0][0]
+
+    @property
+    def left(self) -> int:
+        """How many items are not known yet."""
+        return len(self.rest)
+
+
+TOLD = Unit([], None)
+"""Stands for each unit that has been told: what is kept of a test does not grow with the run."""
+
+
+def units_of(
+    stretch: Sequence[tuple[pytest.Item, pytest.Item | None]], settings: Mapping[pytest.Item, Settings]
+) -> list[Unit]:
+    """Return the units of a stretch, in order: neighbours with one node."""
+
+    def node(pair: tuple[pytest.Item, pytest.Item | None]) -> object:
+        return unit_node(pair[0], settings[pair[0]].scope)
+
+    units = (list(pairs) for _, pairs in itertools.groupby(stretch, key=node))
+    return [Unit(pairs, pairs[-1][1]) for pairs in units]
