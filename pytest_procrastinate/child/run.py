@@ -35,6 +35,8 @@ class Prepared:
     signals: SignalState
     flush_c: Callable[[], None]
     live: bool
+    processes: set[int]
+    """What shared fixtures have started."""
 
     def call_hook(self, name: str, item: pytest.Item) -> None:
         """Call one of our own hooks; where nobody implements it, without the cost of a call."""
@@ -122,6 +124,10 @@ class ChildProgram:
     def start_child(self) -> None:
         """Do what only a child whose turn has come does before its test."""
         begin_child(self.prepared.signals)
+        if self.prepared.processes:
+            from pytest_procrastinate.process.inherited import tell_the_truth_about
+
+            tell_the_truth_about(self.prepared.processes)
         self.files.page.note_pid()
         settings = self.item.config.stash[SETTINGS][self.item]
         self.prepared.marker.watch_things(settings)

@@ -88,6 +88,7 @@ class ForkServer:
             inherited=inherited,
             signals=self._signals,
             flush_c=c_flusher(),
+            processes=set(),
             live=self._live,
         )
         self._session.config.pluginmanager.register(prepared.marker, "forked-phases")
@@ -387,13 +388,13 @@ class Server:
             self._split_for_scope(order, program, request.node)
         self._prepared.inherited.definitions.append(fixturedef)
         program.files.page.note(fixturedef.argname, request.node.nodeid, parameter_index(item, fixturedef))
-        if not self._sharing.must_check(item, fixturedef):
-            return (yield)
         before = Snapshot.take()
         value = yield
-        danger = Snapshot.take().danger_since(before)
+        after = Snapshot.take()
+        danger = after.danger_since(before)
         program.files.page.note("", "", 0)
-        if danger is None:
+        if danger is None or not self._sharing.must_check(item, fixturedef):
+            self._prepared.processes.update(after.children - before.children)
             return value
         self._sharing.set_up_fresh(fixturedef)
         self._service.tell(("fresh", fixturedef.argname, danger))
