@@ -23,8 +23,7 @@ TOOK_OVER = pytest.StashKey[bool]()
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     add_options(parser)
-    config = pluginmanager.get_plugin("pytestconfig")
-    if getattr(config, "known_args_namespace", None) is not None:
+    if any(name.endswith("conftest.py") for name, _ in pluginmanager.list_name_plugin()):
         # A conftest brought us in: pytest_load_initial_conftests is not called for us any more.
         add_forked_option(parser)
 

@@ -26,7 +26,7 @@ from _pytest._code.code import (
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 from _pytest.junitxml import xml_key
 from _pytest.logging import caplog_records_key
-from _pytest.skipping import evaluate_condition, evaluate_skip_marks, evaluate_xfail_marks
+from _pytest.skipping import evaluate_condition, evaluate_skip_marks, evaluate_xfail_marks, xfailed_key
 from _pytest.warnings import catch_warnings_for_item
 from pluggy import HookImpl
 
@@ -94,6 +94,8 @@ class Inherited:
         self._owned_above: set[Any] = set()
         self.goes_on = False
         """Whether this child runs the next item as well: then its teardown leaves what that needs."""
+        self.ends_run = False
+        """Whether the run ends with this test: its scopes are left without a report."""
         self.definitions = [d for d in _fixture_definitions(session) if d.cached_result is not None]
         """The fixtures that are set up, or have been."""
 
@@ -153,7 +155,7 @@ class Inherited:
                 whole(nextitem)
                 return
             after = nextitem.listchain() if nextitem is not None and stays else []
-            if any(node not in after for node in owned):
+            if not self.ends_run and any(node not in after for node in owned):
                 leaving(all_scopes=not after)
             whole(None)
 
@@ -263,11 +265,12 @@ def fixtures_of(item: pytest.Item) -> Iterator[tuple[str, Any, Any]]:
 def scope_of(item: pytest.Item, definition: Any) -> str:
     """Return the scope of a fixture for an item: ``parametrize(scope=...)`` may say another one.
 
-    ``callspec._arg2scope``.
+    ``callspec._arg2scope``. That of a class, for a test outside of one, is the test.
     """
     scopes = getattr(getattr(item, "callspec", None), "_arg2scope", {})
     scope = scopes.get(definition.argname)
-    return str(definition.scope if scope is None else scope.value)
+    name = str(definition.scope if scope is None else scope.value)
+    return "function" if name == "class" and item.getparent(pytest.Class) is None else name
 
 
 def repeat_registrations(item: pytest.Item) -> None:
@@ -302,16 +305,30 @@ NO_PARAMETER = object()
 
 
 def is_set_up(definition: Any, parameter: object) -> bool:
-    """Whether a fixture is set up, with this parameter (``FixtureDef.cached_result``)."""
+    """Whether a fixture is set up, with this parameter.
+
+    ``FixtureDef.cached_result`` and ``cache_key``; 8.0 compares by ``is``, later ones by ``==``.
+    """
     result = definition.cached_result
     if result is None:
         return False
-    if parameter is NO_PARAMETER or result[1] is parameter:
+    key = definition.cache_key(_Asked(parameter))
+    if result[1] is key:
         return True
     try:
-        return bool(result[1] == parameter)
+        return bool(result[1] == key)
     except (ValueError, RuntimeError):
         return False
+
+
+class _Asked:
+    """As much of a request as ``FixtureDef.cache_key`` looks at."""
+
+    param_index = 0
+
+    def __init__(self, parameter: object) -> None:
+        if parameter is not NO_PARAMETER:
+            self.param = parameter
 
 
 def stack_of(session: pytest.Session) -> list[Any]:
@@ -363,6 +380,8 @@ def tear_down_scopes(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.
     make_report = manager.subset_hook_caller("pytest_runtest_makereport", others)
     item._report_sections.clear()  # type: ignore[attr-defined]
     item.stash[caplog_records_key] = {}
+    with contextlib.suppress(Exception):  # then its own protocol has told so
+        item.stash[xfailed_key] = evaluate_xfail_marks(item)
     with catch_warnings_for_item(config, item.ihook, when="runtest", item=item):
         call = pytest.CallInfo.from_call(
             lambda: tear_down(item=item, nextitem=nextitem),

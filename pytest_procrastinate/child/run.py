@@ -142,13 +142,14 @@ class ChildProgram:
         except PassOn:
             raise
         except BaseException as error:
-            return _raised(error)
+            return told_exception(error)
         return None
 
     def finish_child(self, raised: tuple[object, ...] | None) -> None:
         """Tell the rest, in the child, after the protocol."""
         if raised is not None:
             # Plain pytest tears down what is left when the session finishes.
+            self.prepared.inherited.ends_run = True
             tear_down_all(self.prepared.session)
         self.prepared.call_hook("pytest_forked_child_ending", self.item)
         flush_output(self.prepared.flush_c)
@@ -185,7 +186,8 @@ class StartOver(PassOn):
     """Unwinds the protocol in a fork server: a child begins the item from its beginning."""
 
 
-def _raised(error: BaseException) -> tuple[object, ...]:
+def told_exception(error: BaseException) -> tuple[object, ...]:
+    """Return what the pytest process needs to raise the same."""
     place = pytest.ExceptionInfo.from_exception(error)
     crash = place._getreprcrash()
     where = (os.fspath(crash.path), int(crash.lineno)) if crash is not None else ("", 0)

@@ -17,13 +17,20 @@ import pytest
 
 from pytest_procrastinate.child.capture import OwnCapture
 from pytest_procrastinate.child.files import ChildFiles
-from pytest_procrastinate.child.run import GATE, ChildProgram, PassOn, Prepared, StartOver
+from pytest_procrastinate.child.run import (
+    GATE,
+    ChildProgram,
+    PassOn,
+    Prepared,
+    StartOver,
+    told_exception,
+)
 from pytest_procrastinate.child.supervised import TimedPhases
 from pytest_procrastinate.child.telling import Teller
 from pytest_procrastinate.forkserver.narrower import Narrower
 from pytest_procrastinate.forkserver.safety import Snapshot
 from pytest_procrastinate.forkserver.sharing import Sharing
-from pytest_procrastinate.child.streams import c_flusher, high_duplicate
+from pytest_procrastinate.child.streams import c_flusher, flush_output, high_duplicate
 from pytest_procrastinate.forkserver.supervised import become_server, end_children
 from pytest_procrastinate.forkserver.watchdogs import Watchdogs
 from pytest_procrastinate.process.cleanup import SignalState
@@ -147,6 +154,7 @@ class Server:
         end_children(self._manager)
         self._manager.shutdown()
         tear_down_all(self._session)
+        flush_output(self._prepared.flush_c)
 
     def _runs_before(self, index: int) -> bool:
         """Whether a child of this server, or of a narrower one, runs a test before that index."""
@@ -381,7 +389,7 @@ class Server:
             return (yield)
         order, program = self._beginning
         item = program.item
-        if not self._sharing.may_share(item, fixturedef):
+        if request.node is item or not self._sharing.may_share(item, fixturedef):
             self._split_for_test(item)
             return (yield)
         if self._narrows(program, request):
@@ -508,8 +516,11 @@ class Server:
             if died is None:  # otherwise the test's files hold what the dead one wrote
                 program.point_here()
             with self._prepared.teller.collecting() as frames:
-                report = tear_down_scopes(program.item, nextitem)
-                program.item.config.hook.pytest_runtest_logreport(report=report)
+                try:
+                    report = tear_down_scopes(program.item, nextitem)
+                    program.item.config.hook.pytest_runtest_logreport(report=report)
+                except (pytest.exit.Exception, KeyboardInterrupt) as error:
+                    self._prepared.teller.tell("raised", told_exception(error))
             self._let_go()
             leave_item(self._session, program.item)
             told += frames

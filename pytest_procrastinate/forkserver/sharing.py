@@ -71,6 +71,8 @@ class Sharing:
             return False
         for _, definition, parameter in fixtures_of(item):
             if scope_of(item, definition) not in BROADER[self._settings[item].scope]:
+                if definition.cached_result is not None and not is_set_up(definition, parameter):
+                    return False  # set up here for others with another scope: it ends first
                 continue
             if not self.may_share(item, definition):
                 return True

@@ -215,6 +215,10 @@ class Attempt:
         self.leaves = None
         self.phase = "teardown"
         self._read_files()
+        self.forget_teardown()
+
+    def forget_teardown(self) -> None:
+        """Forget the report of the test's own teardown: that of its scopes went on, and badly."""
         if self.messages and self.messages[-1][0] == "pytest_runtest_logfinish":
             self.messages.pop()
             self.told.discard("pytest_runtest_logfinish")

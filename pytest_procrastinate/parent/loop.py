@@ -310,6 +310,8 @@ class ForkedRun:
         try:
             if attempt.left and attempt.settings.leaks == "fail":
                 attempt.messages = fail_for(attempt.left, attempt.messages)
+            if any(name == "raised" for name, _ in attempt.scope_messages):
+                attempt.forget_teardown()  # it was left before there was a report
             self._replay(attempt)
             if not attempt.done:
                 self._tell_crash(attempt)

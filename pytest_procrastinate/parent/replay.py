@@ -59,8 +59,9 @@ def merge_teardown(payload: Any, scope_messages: list[tuple[str, Any]]) -> Any:
             "duration": data["duration"] + scope["duration"],
             "stop": scope["stop"],
         }
-        if scope["outcome"] == "failed" and data["outcome"] != "failed":
-            data |= {"outcome": "failed", "longrepr": scope["longrepr"]}
+        if scope["outcome"] != "passed" and data["outcome"] == "passed":
+            told = ("outcome", "longrepr", "wasxfail")
+            data |= {name: scope[name] for name in told if name in scope}
             strokes = scope_strokes
         elif scope["outcome"] == "failed":
             data["sections"].append(("Teardown of its scopes", _text(scope["longrepr"])))
