@@ -15,7 +15,14 @@ from typing import Any
 import pytest
 
 from pytest_procrastinate.process.frames import FrameError, encode
-from pytest_procrastinate.pytest_private import Painted, is_paintable, paint, restore_subtest
+from pytest_procrastinate.pytest_private import (
+    Painted,
+    failed_subtests,
+    is_paintable,
+    note_failed_subtests,
+    paint,
+    restore_subtest,
+)
 
 Arguments = dict[str, Any]
 
@@ -121,6 +128,8 @@ def _encode_report(config: pytest.Config, arguments: Arguments) -> object:
         strokes = paint(report.longrepr)
         if isinstance(strokes, list):
             data["longrepr"] = None
+    if report.when == "call" and (count := failed_subtests(config, report)):
+        data["$failed_subtests"] = count
     return data, strokes
 
 
@@ -128,11 +137,14 @@ def _decode_report(config: pytest.Config, payload: Any) -> Arguments:
     data, strokes = payload
     context = data.get("_subtest.context")
     sent = dict(context) if isinstance(context, dict) else None
+    count = data.pop("$failed_subtests", 0)
     report = config.hook.pytest_report_from_serializable(config=config, data=data)
+    if count:
+        note_failed_subtests(config, report, count)
     if isinstance(strokes, list):
         report.longrepr = Painted(strokes)
     if sent is not None:
-        restore_subtest(config, report, sent)
+        restore_subtest(report, sent)
     return {"report": report}
 
 

@@ -66,6 +66,7 @@ class ForkedRun:
         self._units: list[Unit] = []
         self._keys: dict[Attempt, int] = {}
         self._broken: list[Attempt] = []
+        self._half_told: Attempt | None = None
         self._retries = 0
 
     def __enter__(self) -> ForkedRun:
@@ -107,6 +108,10 @@ class ForkedRun:
 
     @property
     def _stops(self) -> bool:
+        return self._should_stop and self._half_told is None
+
+    @property
+    def _should_stop(self) -> bool:
         return bool(self._session.shouldfail or self._session.shouldstop)
 
     def _say(self, text: str) -> None:
@@ -136,7 +141,7 @@ class ForkedRun:
                 return
             if (key := scheduler.to_tell()) is not None and self._may_stop_the_run(key):
                 self._tell(key)
-            elif (key := scheduler.to_start()) is not None:
+            elif not self._should_stop and (key := scheduler.to_start()) is not None:
                 if not self._dies_of_fixture(self._attempts[key]):
                     scheduler.started(key)
                     self._start(self._attempts[key])
@@ -282,6 +287,7 @@ class ForkedRun:
         key = self._keys.get(attempt)
         if key == self._scheduler.next_to_tell and not self._units[key].known and attempt.leaves is None and attempt.settings.leaks != "fail":
             self._replay(attempt)
+            self._half_told = attempt
         self._servers.answer(attempt)
         return True
 
@@ -319,6 +325,8 @@ class ForkedRun:
                 if name != "pytest_runtest_logreport":
                     replay(attempt.item, name, payload)
         finally:
+            if self._half_told is attempt:
+                self._half_told = None
             attempt.release()
             self._keys.pop(attempt, None)
 
