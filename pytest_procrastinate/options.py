@@ -111,6 +111,9 @@ class RunSettings:
 SETTINGS = pytest.StashKey[dict[pytest.Item, Settings]]()
 """In ``config.stash``, from the end of collection on, also in fork servers and children."""
 
+FRESH_FIXTURES = pytest.StashKey[dict[str, str]]()
+"""Fixtures that were not shared, with the reason: for the summary."""
+
 RUN_SETTINGS = pytest.StashKey[RunSettings]()
 
 # noun: what it takes, what it does

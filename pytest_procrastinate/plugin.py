@@ -9,6 +9,7 @@ import pytest
 
 from pytest_procrastinate import hookspecs
 from pytest_procrastinate.options import (
+    FRESH_FIXTURES,
     RUN_SETTINGS,
     SETTINGS,
     add_forked_option,
@@ -77,7 +78,6 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    from pytest_procrastinate.parent.loop import FRESH_FIXTURES
     from pytest_procrastinate.parent.leftovers import LEFT
     from pytest_procrastinate.parent.terminal import fresh_fixtures_lines
 

@@ -666,6 +666,37 @@ def _failed_subtests(config: pytest.Config) -> Any:
     return config.stash.get(failed_subtests_key, None)
 
 
+def take_junit_notes(config: pytest.Config) -> dict[str, Any] | None:
+    """Return what this process's test recorded for junitxml beside its reports, and forget it.
+
+    ``record_xml_attribute`` and ``record_testsuite_property`` write into ``config.stash[xml_key]``.
+    """
+    xml: Any = config.stash.get(xml_key, None)
+    if xml is None or not (xml.node_reporters or xml.global_properties):
+        return None
+    attributes = [
+        (str(getattr(key[0], "nodeid", key[0])), {str(k): str(v) for k, v in reporter.attrs.items()})
+        for key, reporter in xml.node_reporters.items()
+    ]
+    properties = [(str(name), str(value)) for name, value in xml.global_properties]
+    xml.node_reporters.clear()
+    xml.node_reporters_ordered.clear()
+    xml.global_properties.clear()
+    return {"attributes": attributes, "properties": properties}
+
+
+def add_junit_notes(config: pytest.Config, notes: Any) -> None:
+    """Record in this process what :func:`take_junit_notes` returned in another."""
+    xml: Any = config.stash.get(xml_key, None)
+    if xml is None:
+        return
+    for nodeid, attributes in notes["attributes"]:
+        xml.node_reporter(nodeid).attrs.update(attributes)
+    for pair in notes["properties"]:
+        if pair not in xml.global_properties:  # a session's fixture that each child sets up
+            xml.global_properties.append(pair)
+
+
 # --- marks ------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_procrastinate.options import RUN_SETTINGS, Settings, first_slot
+from pytest_procrastinate.options import FRESH_FIXTURES, RUN_SETTINGS, Settings, first_slot
 from pytest_procrastinate.parent.attempt import Attempt, FilePool
 from pytest_procrastinate.parent.crash import crash_reports
 from pytest_procrastinate.parent.interrupts import Interrupts, signals_found
@@ -27,7 +27,6 @@ from pytest_procrastinate.quantities import write_duration
 from pytest_procrastinate.scheduler import Scheduler
 from pytest_procrastinate.strategy import Throttled
 
-FRESH_FIXTURES = pytest.StashKey[dict[str, str]]()
 MAX_RETRIES = 5  # fork servers that die one after the other, before that is a test's failure
 
 
