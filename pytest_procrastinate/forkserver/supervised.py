@@ -24,8 +24,11 @@ def become_server(manager: ProcessManager, parent_pid: int) -> None:
         fixtures have some seconds to be torn down.
     """
 
+    own_pid = os.getpid()
+
     def stay(signum: int, frame: FrameType | None) -> None:
-        if os.getppid() != parent_pid:
+        # A child that waits at its gate has this handler, too.
+        if os.getpid() == own_pid and os.getppid() != parent_pid:
             end_children(manager)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, ORPHAN_SECONDS)

@@ -41,7 +41,9 @@ class FilePool:
 
         :param clean: The child left in order: they are empty.
         """
-        if not clean:
+        if clean:
+            files.page.clear()
+        else:
             files.clear()
         self._free.append((number, files))
 

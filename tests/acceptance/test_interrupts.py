@@ -223,8 +223,7 @@ def test_ctrl_z_stops_the_children_as_well_and_fg_goes_on_with_the_clocks(start)
 
     run.send(signal.SIGTSTP)
     wait_for(lambda: state_of(run.process.pid) == "T")
-    assert state_of(run.child) == "T"
-    assert state_of(run.server) == "T"
+    wait_for(lambda: state_of(run.child) == "T" and state_of(run.server) == "T")
     time.sleep(3)
     run.send(signal.SIGCONT)
     wait_for(lambda: state_of(run.child) == "S")
