@@ -18,6 +18,7 @@ PHASES = ("", "setup", "call", "teardown")
 PAGE_BYTES = 1 << 18
 _HEAD = struct.Struct("=BxxxIdd")  # phase, bytes of untold frames, when the test and the phase began
 _ASKED_AT, _TAKEN_AT = 32, 33  # a byte each: why the parent signals; the child has noticed
+_DEBUGGER_AT = 34  # a byte: a person is at work in the child
 _PID_AT = 36  # four bytes: who is at work
 _NOTE_AT, _NOTE_BYTES = 64, 448
 _FRAMES_AT = _NOTE_AT + _NOTE_BYTES
@@ -93,6 +94,14 @@ class Page:
     def note_taken(self) -> None:
         """Note, in the child, that the signal has been noticed."""
         self._memory[_TAKEN_AT] = 1
+
+    def note_debugger(self, is_open: bool) -> None:
+        """Note that a person is at work in the child, or no more."""
+        self._memory[_DEBUGGER_AT] = is_open
+
+    def debugger_is_open(self) -> bool:
+        """Whether a person is at work in the child."""
+        return self._memory[_DEBUGGER_AT] != 0
 
     def note_pid(self) -> None:
         """Note that this process is at work for the test."""

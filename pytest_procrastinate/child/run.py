@@ -15,7 +15,7 @@ from pytest_procrastinate.child.telling import Teller
 from pytest_procrastinate.child.supervised import TimedPhases, begin_child
 from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.process.child import Channel
-from pytest_procrastinate.process.cleanup import SignalState
+from pytest_procrastinate.process.cleanup import SignalState, lead_own_group
 from pytest_procrastinate.child.streams import flush_output
 from pytest_procrastinate.pytest_private import Inherited, tear_down_all
 
@@ -116,6 +116,7 @@ class ChildProgram:
 
     def become_child(self) -> None:
         """Make this process, just forked, the test's own."""
+        lead_own_group()
         prepared = self.prepared
         prepared.inherited.become_child(
             self.item, self.tell_leaving, stays=not self.scopes_end, fresh=self.fresh

@@ -22,7 +22,6 @@ from pytest_procrastinate.options import RUN_SETTINGS, SETTINGS, Settings, Timeo
 from pytest_procrastinate.process.cleanup import (
     SignalState,
     ignore_terminal_output_stops,
-    lead_own_group,
     reset_signals,
 )
 from pytest_procrastinate.process.limits import Limits
@@ -171,10 +170,9 @@ def timeout_of(item: pytest.Item, *, session: bool) -> Timeout:
 
 
 def begin_child(found: SignalState) -> None:
-    """Become a process that can be ended with all it starts, and meets signals as a plain run does.
+    """Meet signals as a plain run does, though in the background of the terminal.
 
-    In the background of the terminal: Ctrl-C goes to the pytest process, which passes it on.
+    Ctrl-C goes to the pytest process, which passes it on.
     """
-    lead_own_group()
     reset_signals(found)
     ignore_terminal_output_stops()

@@ -17,6 +17,7 @@ import pytest
 
 from pytest_procrastinate.child.capture import OwnCapture
 from pytest_procrastinate.child.files import ChildFiles
+from pytest_procrastinate.child.foreground import Foreground
 from pytest_procrastinate.child.run import (
     GATE,
     ChildProgram,
@@ -79,7 +80,7 @@ class ForkServer:
         self._items = items
         self._live = live
         self._signals = signals
-        self._parent_pid = os.getpid()
+        self._parent_pid, self._parent_group = os.getpid(), os.getpgrp()
 
     def run(self, endpoint: Endpoint | None) -> None:
         """Serve until the pytest process has gone or closes the channel."""
@@ -98,7 +99,9 @@ class ForkServer:
             processes=set(),
             live=self._live,
         )
-        self._session.config.pluginmanager.register(prepared.marker, "forked-phases")
+        plugins = self._session.config.pluginmanager
+        plugins.register(prepared.marker, "forked-phases")
+        plugins.register(Foreground(prepared.marker, self._parent_group), "forked-foreground")
         prepared.teller.warm_up()
         sharing = Sharing(self._session)
         Server(prepared, self._items, sharing, endpoint, self._parent_pid).serve()

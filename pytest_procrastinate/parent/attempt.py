@@ -145,9 +145,13 @@ class Attempt:
 
     @property
     def never_forked(self) -> bool:
-        """Whether its fork server died before it had forked the child."""
-        refusal = None if self.child is None else self.child.refusal
-        return refusal == SERVER_DIED and not self.began and not self.cause
+        """Whether its child died before its turn came, or its fork server before it was forked."""
+        if self.child is None or self.began or self.cause or self.told:
+            return False
+        # One that had been forked ahead may have died with its fork server, before its turn.
+        return self.child.refusal == SERVER_DIED or (
+            self.child.refusal is None and self.ending is not None and self.ending.signal is not None
+        )
 
     def incoming_message(self, message: object) -> None:
         """Hear the child."""

@@ -11,6 +11,7 @@ import pytest
 from pytest_procrastinate.options import FRESH_FIXTURES, RUN_SETTINGS, Settings, first_slot
 from pytest_procrastinate.parent.attempt import Attempt, FilePool
 from pytest_procrastinate.parent.crash import crash_reports
+from pytest_procrastinate.parent.foreground import Terminal
 from pytest_procrastinate.parent.interrupts import Interrupts, signals_found
 from pytest_procrastinate.parent.leftovers import Leftovers
 from pytest_procrastinate.parent.limits import Breaches
@@ -42,7 +43,9 @@ class ForkedRun:
         self._items = list(session.items)
         self._index = {item: index for index, item in enumerate(self._items)}
         self._run_settings = session.config.stash[RUN_SETTINGS]
-        self._live = is_live(session.config)
+        options = session.config.option
+        self._debugs = bool(getattr(options, "usepdb", False) or getattr(options, "trace", False))
+        self._live = self._debugs or is_live(session.config)
         self._pool = FilePool()
         self._manager = ProcessManager()
         self._servers = Servers(
@@ -53,8 +56,9 @@ class ForkedRun:
             live=self._live,
             signals=signals_found(),
         )
+        self._terminal = Terminal()
         self._supervisor = Supervisor(
-            session.config, self._manager, self._servers.server_of, self._say
+            session.config, self._manager, self._servers.server_of, self._say, self._terminal
         )
         self._leftovers = Leftovers(session.config, self._pids)
         self._breaches = Breaches()
@@ -84,6 +88,7 @@ class ForkedRun:
             self._manager.shutdown()
             self._leftovers.close()
             set_subreaper(self._reaped)
+            self._terminal.close()
             self._pool.close()
 
     def run(self, stretch: Sequence[tuple[pytest.Item, pytest.Item | None]]) -> None:
@@ -272,7 +277,8 @@ class ForkedRun:
         """See to what a child has left, and to why it ended."""
         if attempt.ending is not None:
             attempt.ending = self._breaches.explain(attempt)
-        if attempt.settings.leaks != "off":
+        self._terminal.take_back()
+        if attempt.settings.leaks != "off" and not self._debugs:
             self._leftovers.ended(attempt)
 
     # --- telling ------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from pytest_procrastinate.child.supervised import (
 )
 from pytest_procrastinate.options import RUN_SETTINGS, SETTINGS, Settings, Timeout
 from pytest_procrastinate.parent.attempt import Attempt
+from pytest_procrastinate.parent.foreground import Terminal
 from pytest_procrastinate.process.child import ChildProcess, State
 from pytest_procrastinate.process.deadlines import Clock, Ladder, Step
 from pytest_procrastinate.process.manager import ProcessManager, parent_of
@@ -34,6 +35,7 @@ from pytest_procrastinate.quantities import write_duration
 NEVER_SECONDS = 1e9
 TAKE_SECONDS = 2.0  # for the exception to be raised: C code that holds the GIL lets none through
 LOOK_SECONDS = (1.0, 5.0)  # between looks at a test's processes: before the first, from then on
+READ_SECONDS = 0.1  # between looks where a child may be stopped for reading from the terminal
 STACKS_SECONDS = 1.0  # for stacks to be written: a C signal handler does it, also within C code
 LEAVE_SECONDS = 10.0  # for a child that has told all
 
@@ -48,7 +50,7 @@ class Watch:
     look_at: float
     slow_at: float | None
     give_up_raising_at: float | None = None
-    stopped: bool = False
+    stopped_at: float | None = None
 
 
 class Supervisor:
@@ -56,6 +58,7 @@ class Supervisor:
 
     :param server_of: Returns the fork server that works for an attempt.
     :param say: Prints a line for the user.
+    :param terminal: Lent to a child that reads from it.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Supervisor:
         manager: ProcessManager,
         server_of: Callable[[Attempt], ChildProcess | None],
         say: Callable[[str], None],
+        terminal: Terminal,
     ) -> None:
         self.clock = Clock()
         self.session_over = False
@@ -73,6 +77,10 @@ class Supervisor:
         self._manager = manager
         self._server_of = server_of
         self._say = say
+        self._terminal = terminal
+        # With -s a child may read from the terminal, is stopped then, and a person waits.
+        reads = terminal.is_ours and config.getoption("capture", "fd") == "no"
+        self._look_seconds = (READ_SECONDS, READ_SECONDS) if reads else LOOK_SECONDS
         self._watches: dict[Attempt, Watch] = {}
         self._leaving: dict[Attempt, float] = {}
         limit = self._run.session_timeout_seconds
@@ -90,7 +98,7 @@ class Supervisor:
             attempt,
             settings,
             Ladder(limit, settings.grace_seconds, self.clock),
-            look_at=now + LOOK_SECONDS[0],
+            look_at=now + self._look_seconds[0],
             slow_at=None if slow is None else now + slow,
         )
 
@@ -211,12 +219,17 @@ class Supervisor:
             seconds = write_duration(self._run.slow_after_seconds or 0.0)
             self._say(f"forked: {watch.attempt.item.nodeid} still runs after {seconds}")
         if now >= watch.look_at:
-            watch.look_at = now + LOOK_SECONDS[1]
+            watch.look_at = now + self._look_seconds[1]
             self._look_at(watch)
         if watch.give_up_raising_at is not None and now >= watch.give_up_raising_at:
             watch.give_up_raising_at = None
             if not watch.attempt.files.page.taken():
                 watch.ladder.skip_to(Step.TERMINATE)
+        if watch.attempt.files.page.debugger_is_open() and not watch.ladder.expired:
+            due = watch.ladder.next_due()
+            if due is not None and now >= due:  # a person is at work: it begins anew
+                limit = watch.ladder.limit_seconds
+                watch.ladder = Ladder(limit, watch.ladder.grace_seconds, self.clock)
         for step in watch.ladder.advance(now):
             self._take(step, watch, now)
 
@@ -271,10 +284,13 @@ class Supervisor:
                 os.kill(pid, signal.SIGCONT)
         child = attempt.child
         if child is None or not _runs(child) or not _is_stopped(child.pid):
-            watch.stopped = False
-        elif not watch.stopped:
-            watch.stopped = True
-        elif not watch.ladder.expired:
+            watch.stopped_at = None
+        elif self._terminal.lend(child.pid or 0):
+            attempt.files.page.note_debugger(True)
+            self._manager.kill_group(child, signal.SIGCONT)
+        elif watch.stopped_at is None:
+            watch.stopped_at = self.clock.now()
+        elif self.clock.now() - watch.stopped_at > LOOK_SECONDS[1] and not watch.ladder.expired:
             attempt.cause = "stopped"
             watch.ladder.skip_to(Step.KILL)
 

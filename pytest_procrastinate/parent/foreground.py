@@ -1,0 +1,64 @@
+"""The terminal is the pytest process's again when a test's child has ended, as it was before."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import termios
+from typing import Any
+
+
+class Terminal:
+    """Gives the terminal back to this process; does nothing where it has none, or not the say."""
+
+    def __init__(self) -> None:
+        self._descriptor = -1
+        self._modes: list[Any] = []
+        try:
+            descriptor = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+        except OSError:
+            return
+        with contextlib.suppress(OSError, termios.error):
+            if os.tcgetpgrp(descriptor) == os.getpgrp():
+                self._modes = termios.tcgetattr(descriptor)
+                self._descriptor = descriptor
+                return
+        os.close(descriptor)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether there is a terminal, and this process was in its foreground."""
+        return self._descriptor != -1
+
+    def lend(self, group: int) -> bool:
+        """Put another process group into the foreground; whether that was done."""
+        try:
+            if not self.is_ours or os.tcgetpgrp(self._descriptor) != os.getpgrp():
+                return False
+            os.tcsetpgrp(self._descriptor, group)
+        except OSError:
+            return False
+        return True
+
+    def take_back(self) -> None:
+        """Be in the foreground again, with the terminal's modes as they were."""
+        if self._descriptor == -1:
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+        try:
+            if os.tcgetpgrp(self._descriptor) != os.getpgrp():
+                os.tcsetpgrp(self._descriptor, os.getpgrp())
+            if termios.tcgetattr(self._descriptor) != self._modes:
+                termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._modes)
+        except (OSError, termios.error):  # the terminal has gone
+            pass
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._descriptor != -1:
+            self.take_back()
+            os.close(self._descriptor)
+            self._descriptor = -1
