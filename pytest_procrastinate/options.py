@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
-import signal
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import pytest
 
-from pytest_procrastinate.process.ending import Ending, name_signal
+from pytest_procrastinate.deaths import Dies, dies_of, keyword_hint
 from pytest_procrastinate.pytest_private import condition_holds
 from pytest_procrastinate.quantities import parse_duration, parse_jobs, parse_size
 
@@ -29,7 +27,6 @@ MARK_KEYWORDS = (
 )
 FIXTURES = ("auto", "shared", "fresh")
 SCOPES = ("function", "class", "module", "package", "session")
-DIES_KEYWORDS = ("signal", "exitcode", "match")
 LEAKS = ("off", "kill", "warn", "fail")
 GRACE_SECONDS = 10.0  # nextest's, too: a teardown may close a database
 
@@ -47,31 +44,6 @@ class Timeout:
     seconds: float
     source: str
     message: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Dies:
-    """How a test is expected to end: ``dies(...)``. Neither signal nor exit code: any death."""
-
-    signal: int | None = None
-    exitcode: int | None = None
-    match: str | None = None
-
-    def describe(self) -> str:
-        """Return how it is to end: ``death by SIGABRT``."""
-        if self.signal is not None:
-            return f"death by {name_signal(self.signal)}"
-        return "death" if self.exitcode is None else f"exit code {self.exitcode}"
-
-    def is_met_by(self, ending: Ending) -> bool:
-        """Whether a child ended so, by itself."""
-        if ending.cause:
-            return False
-        if self.signal is not None:
-            return ending.signal == self.signal
-        if self.exitcode is not None:
-            return ending.exit_status == self.exitcode
-        return ending.signal is not None or ending.exit_status is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,7 +282,7 @@ def settings_of(item: pytest.Item, run: RunSettings | None = None) -> Settings:
     for mark in marks:
         _check_mark(item, mark)
     marked = _condition(item, marks[0]) if marks else None
-    dies = _dies(item)
+    dies = dies_of(item)
     if config.getoption("no_forked", False):
         if dies is not None:
             item.add_marker(pytest.mark.skip(reason="dies() needs a child of its own"))
@@ -368,7 +340,7 @@ def _check_mark(item: pytest.Item, mark: pytest.Mark) -> None:
     for keyword in mark.kwargs:
         if keyword not in MARK_KEYWORDS:
             raise pytest.UsageError(
-                f"{item.nodeid}: forked() has no keyword {keyword!r}{_hint(keyword, MARK_KEYWORDS)}"
+                f"{item.nodeid}: forked() has no keyword {keyword!r}{keyword_hint(keyword, MARK_KEYWORDS)}"
             )
     if len(mark.args) > 1 or (mark.args and "condition" in mark.kwargs):
         raise pytest.UsageError(
@@ -379,54 +351,3 @@ def _check_mark(item: pytest.Item, mark: pytest.Mark) -> None:
 def _condition(item: pytest.Item, mark: pytest.Mark) -> bool:
     conditions: tuple[Any, ...] = mark.args or (mark.kwargs.get("condition", True),)
     return condition_holds(item, mark, conditions[0])
-
-
-def _hint(keyword: str, keywords: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(keyword, keywords, 1)
-    return f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(keywords)}"
-
-
-# --- dies() -----------------------------------------------------------------------------------
-
-
-def _dies(item: pytest.Item) -> Dies | None:
-    mark = item.get_closest_marker("dies")
-    if mark is None:
-        return None
-    where = f"{item.nodeid}: dies()"
-    for keyword in mark.kwargs:
-        if keyword not in DIES_KEYWORDS:
-            raise pytest.UsageError(
-                f"{where} has no keyword {keyword!r}{_hint(keyword, DIES_KEYWORDS)}"
-            )
-    if len(mark.args) > 1 or (mark.args and "signal" in mark.kwargs):
-        raise pytest.UsageError(f'{where} takes one signal; write dies(signal="SIGABRT")')
-    signum = mark.args[0] if mark.args else mark.kwargs.get("signal")
-    exitcode = mark.kwargs.get("exitcode")
-    if signum is not None and exitcode is not None:
-        raise pytest.UsageError(f"{where} takes signal or exitcode, not both")
-    if exitcode is not None and (type(exitcode) is not int or not 0 <= exitcode <= 255):
-        raise pytest.UsageError(f"{where}: {exitcode!r} is not an exit code; write 0 to 255")
-    match = mark.kwargs.get("match")
-    if match is not None:
-        try:
-            match = re.compile(match).pattern
-        except (re.error, TypeError) as error:
-            raise pytest.UsageError(f"{where}: match={match!r} is no pattern: {error}") from error
-    return Dies(None if signum is None else _signal_number(signum, where), exitcode, match)
-
-
-def _signal_number(value: object, where: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value in signal.valid_signals():
-        return int(value)
-    if isinstance(value, str):
-        name = value.upper()
-        found = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
-        if isinstance(found, signal.Signals):
-            return int(found)
-        names = [each.name for each in signal.Signals]
-        close = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean {close[0]!r}?" if close else "write 'SIGABRT'"
-    else:
-        hint = "write 'SIGABRT'"
-    raise pytest.UsageError(f"{where}: {value!r} is not a signal; {hint}")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 
 import pytest
 
+from pytest_procrastinate.messages import TELLING
 from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.process.leftovers import Leftover, Outcome, end, look_at
@@ -21,6 +22,7 @@ from pytest_procrastinate.process.leftovers import Leftover, Outcome, end, look_
 SETTLE_SECONDS = 0.25  # for who is on its way out: a resource tracker, a pool's worker
 GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL
 TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")  # how exactly the kernel tells when a process began
+OUR_MODULES = ("_pytest.", "pytest_procrastinate.", "xdist.")  # their hooks start no process
 _WALL = 0x40000000  # waitpid(2): also children that a clone() made
 
 LEFT = pytest.StashKey["Account"]()
@@ -83,6 +85,7 @@ class Leftovers:
         self._spans: list[Span] = []
         self._waiting: dict[int, Leftover] = {}
         self._children = -1
+        self._has_others = True
         self._group = os.getpgrp()
 
     def open(self) -> None:
@@ -92,6 +95,12 @@ class Leftovers:
                 f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC
             )
         self._known.update(self._read())
+        # Most runs have none: then all that appears is a test's, whenever it appears.
+        self._has_others = any(
+            not implementation.function.__module__.startswith(OUR_MODULES)
+            for name in TELLING
+            for implementation in getattr(self._config.hook, name).get_hookimpls()
+        )
 
     def close(self) -> None:
         """End all that is left, and notice no more."""
@@ -106,7 +115,7 @@ class Leftovers:
     @contextlib.contextmanager
     def others_at_work(self) -> Iterator[None]:
         """Take the children that appear meanwhile for those of the hooks that are called."""
-        if self._children == -1:
+        if self._children == -1 or not self._has_others:
             yield
             return
         before = self._read()
@@ -193,7 +202,7 @@ class Leftovers:
             if outcomes.get(process, Outcome.SETTLED) is Outcome.SETTLED:
                 continue
             if owner is None:
-                text = f"somebody, which test is not known, left {process.describe()}"
+                text = f"a test, it cannot be told which, left {process.describe()}"
             else:
                 text = f"{owner.item.nodeid} left {process.describe()}"
                 owner.left.append(process.describe())
