@@ -56,6 +56,10 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     run = config.stash[RUN_SETTINGS]
     config.stash[SETTINGS] = settings = {item: settings_of(item, run) for item in items}
+    if hasattr(config.hook, "pytest_timeout_set_timer"):
+        from pytest_procrastinate.with_others.timeout import take_over_timeouts
+
+        take_over_timeouts(config, settings)
     if hasattr(config, "workerinput") and any(each.forked for each in settings.values()):
         from pytest_procrastinate.with_others.xdist import WorkerLoop
 

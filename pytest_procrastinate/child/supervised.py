@@ -94,15 +94,18 @@ class TimedPhases(PhaseMarker):
     def _raise(self) -> None:
         __tracebackhide__ = True
         self._raised_in = self._phase
-        raise TestTimeout(self._message(), pytrace=True)
+        text, is_ours = self._message()
+        raise (TestTimeout if is_ours else pytest.fail.Exception)(text, pytrace=True)
 
-    def _message(self) -> str:
+    def _message(self) -> tuple[str, bool]:
+        """Return what is told, and whether it is in our own words."""
         assert self._item is not None
         assert self.page is not None
         limit = timeout_of(self._item, session=self.page.asked() == SESSION_TIMEOUT)
         if limit.message is not None:
-            return limit.message
-        return f"timeout of {write_duration(limit.seconds)} in {self._phase} ({limit.source})"
+            return limit.message, False
+        text = f"timeout of {write_duration(limit.seconds)} in {self._phase} ({limit.source})"
+        return text, True
 
     @among_pytests_own
     def _enter(self, phase: str) -> Iterator[None]:
@@ -124,7 +127,7 @@ class TimedPhases(PhaseMarker):
                 pytest.fail(f"did not die: {dies.describe()} was expected", pytrace=False)
         if self._raised_in == phase:
             self._phase = phase
-            message = self._message()
+            message, _ = self._message()
             self._phase = ""
             message += "; the test caught the exception and went on"
             raise TestTimeout(message, pytrace=False)

@@ -1,0 +1,162 @@
+"""What a test leaves running: ended, laid to the right test, and told as asked."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+
+import pytest
+
+TIMEOUT_SECONDS = 60  # it only ends a hang
+
+SUITE = """
+import os, pathlib, subprocess, threading, time
+
+def note(pid):
+    pathlib.Path(f"pid-{pid}").touch()
+
+def test_clean(): pass
+
+def test_process():
+    note(subprocess.Popen(["sleep", "60"]).pid)
+
+def test_daemon():
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(write, b"%d" % os.getpid())
+            os.closerange(0, 1000)
+            os.execve("/bin/sleep", ["sleep", "61"], {})
+        os._exit(0)
+    os.wait()
+    note(int(os.read(read, 10)))
+
+def test_thread():
+    threading.Thread(target=time.sleep, args=(60,), name="mine").start()
+
+def test_descriptor():
+    os.open("/dev/null", os.O_RDONLY)
+"""
+
+
+@pytest.fixture
+def run(pytester):
+    def run_suite(*options, source=SUITE):
+        pytester.makepyfile(test_it=textwrap.dedent(source))
+        result = pytester.runpytest_subprocess("--forked", *options, timeout=TIMEOUT_SECONDS)
+        left = []
+        for path in pytester.path.glob("pid-*"):
+            try:
+                os.kill(int(path.name[4:]), 0)
+            except ProcessLookupError:
+                continue
+            left.append(int(path.name[4:]))
+            os.kill(left[-1], 9)
+        return result, left
+
+    return run_suite
+
+
+def test_by_default_it_is_ended_with_one_line(run):
+    result, left = run()
+
+    result.assert_outcomes(passed=5)
+    result.stdout.fnmatch_lines(["forked: ended 2 processes and 1 thread left by 3 tests*"])
+    assert left == []
+
+
+def test_warn_names_each(run):
+    result, left = run("--forked-leaks=warn")
+
+    result.assert_outcomes(passed=5)
+    result.stdout.fnmatch_lines(
+        [
+            "forked: test_it.py::test_process left process * (sleep 60)",
+            "forked: test_it.py::test_daemon left process * (sleep 61)",
+            "forked: test_it.py::test_thread left thread 'mine'",
+            "forked: test_it.py::test_descriptor left descriptor * (/dev/null)",
+        ]
+    )
+    assert left == []
+
+
+def test_fail_fails_the_teardown_of_the_test_that_left_it(run):
+    result, left = run("--forked-leaks=fail")
+
+    result.assert_outcomes(passed=5, errors=4)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_process*",
+            "left behind: process * (sleep 60) (--forked-leaks=fail)",
+            "*ERROR at teardown of test_daemon*",
+            "left behind: process * (sleep 61) (--forked-leaks=fail)",
+            "*ERROR at teardown of test_thread*",
+            "left behind: thread 'mine' (--forked-leaks=fail)",
+        ]
+    )
+    assert left == []
+
+
+def test_off_touches_nothing(run):
+    result, left = run("--forked-leaks=off")
+
+    result.assert_outcomes(passed=5)
+    result.stdout.no_fnmatch_line("forked: *")
+    assert len(left) == 2
+
+
+def test_a_mark_wins(run):
+    result, left = run(
+        source="""
+        import pathlib, pytest, subprocess
+
+        @pytest.mark.forked(leaks="off")
+        def test_it():
+            pid = subprocess.Popen(["sleep", "60"]).pid
+            pathlib.Path(f"pid-{pid}").touch()
+        """
+    )
+
+    result.assert_outcomes(passed=1)
+    assert len(left) == 1
+
+
+def test_what_a_shared_fixture_or_a_conftest_starts_is_no_leftover(run, pytester):
+    pytester.makeconftest(
+        """
+        import pytest, subprocess
+
+        started = []
+
+        def pytest_runtest_logreport(report):
+            if report.when == "call":
+                started.append(subprocess.Popen(["sleep", "62"]))
+
+        def pytest_sessionfinish():
+            assert [each.poll() for each in started] == [None, None]
+            for each in started:
+                each.kill()
+                assert each.wait() == -9
+
+        @pytest.fixture(scope="session")
+        def server():
+            process = subprocess.Popen(["sleep", "63"])
+            yield process
+            assert process.poll() is None
+            process.kill()
+            process.wait()
+        """
+    )
+    result, _ = run(
+        "--forked-fixtures=shared",
+        source="""
+        import os
+
+        def test_one(server): os.kill(server.pid, 0)
+        def test_two(server): os.kill(server.pid, 0)
+        """,
+    )
+
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("forked: *")

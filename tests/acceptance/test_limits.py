@@ -1,0 +1,54 @@
+"""Limits of memory and CPU time, and how a breach is told."""
+
+from __future__ import annotations
+
+import pytest
+
+TIMEOUT_SECONDS = 60  # it only ends a hang
+
+
+@pytest.mark.parametrize("by", ["option", "ini", "mark"])
+def test_memory_over_the_limit_is_a_memory_error(pytester, by):
+    mark = '@pytest.mark.forked(memory_limit="50M")' if by == "mark" else ""
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        {mark}
+        def test_much(): bytearray(200 << 20)
+
+        def test_little(): bytearray(10 << 20)
+        """
+    )
+    if by == "ini":
+        pytester.makeini("[pytest]\nforked_memory_limit = 50M\n")
+    options = ["--forked-memory-limit=50M"] if by == "option" else []
+
+    result = pytester.runpytest_subprocess("--forked", *options, timeout=TIMEOUT_SECONDS)
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["E *MemoryError"])
+
+
+def test_cpu_time_over_the_limit_is_told_with_the_stack(pytester):
+    pytester.makepyfile(
+        """
+        import time
+
+        def test_busy():
+            while True:
+                pass
+
+        def test_sleeps():
+            time.sleep(1.5)
+        """
+    )
+
+    result = pytester.runpytest_subprocess(
+        "--forked", "--forked-cpu-limit=1s", timeout=TIMEOUT_SECONDS
+    )
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        ["*went over its cpu limit*in call, at *", "*in test_busy", "limit: 1 s of CPU time (RLIMIT_CPU)"]
+    )
