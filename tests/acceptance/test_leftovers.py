@@ -90,7 +90,7 @@ def test_fail_fails_the_teardown_of_the_test_that_left_it(run):
             "*ERROR at teardown of test_process*",
             "left behind: process * (sleep 60) (--forked-leaks=fail)",
             "*ERROR at teardown of test_daemon*",
-            "left behind: process * (sleep 61) (--forked-leaks=fail)",
+            "left behind: *process * (sleep 61) (--forked-leaks=fail)",
             "*ERROR at teardown of test_thread*",
             "left behind: thread 'mine' (--forked-leaks=fail)",
         ]
