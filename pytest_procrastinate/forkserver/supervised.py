@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from types import FrameType
 
 from pytest_procrastinate.process.cleanup import die_with_parent, lead_own_group
@@ -11,7 +12,8 @@ from pytest_procrastinate.process.manager import ProcessManager
 
 DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-ORPHAN_SECONDS = 10.0
+ORPHAN_SECONDS = 10.0  # for shared fixtures to be torn down when the parent has gone
+LEAVE_SECONDS = 0.3  # for a child that has told all
 
 
 def become_server(manager: ProcessManager, parent_pid: int) -> None:
@@ -29,7 +31,7 @@ def become_server(manager: ProcessManager, parent_pid: int) -> None:
     def stay(signum: int, frame: FrameType | None) -> None:
         # A child that waits at its gate has this handler, too.
         if os.getpid() == own_pid and os.getppid() != parent_pid:
-            end_children(manager)
+            kill_children(manager)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, ORPHAN_SECONDS)
 
@@ -41,6 +43,12 @@ def become_server(manager: ProcessManager, parent_pid: int) -> None:
 
 
 def end_children(manager: ProcessManager) -> None:
+    """Kill what still runs, with all that it has started; who is about to leave, may."""
+    manager.wait_for_all_children(time.monotonic() + LEAVE_SECONDS)
+    kill_children(manager)
+
+
+def kill_children(manager: ProcessManager) -> None:
     """Kill what still runs, with all that it has started."""
     for child in list(manager.children.values()):
         manager.kill_group(child, signal.SIGKILL)
