@@ -15,6 +15,7 @@ from pytest_procrastinate.plugin import (
     pytest_runtestloop,
     pytest_terminal_summary,
 )
+from pytest_procrastinate.with_others.meeting import pytest_sessionstart
 
 __all__ = [
     "forked_group_slot",
@@ -26,5 +27,6 @@ __all__ = [
     "pytest_load_initial_conftests",
     "pytest_report_header",
     "pytest_runtestloop",
+    "pytest_sessionstart",
     "pytest_terminal_summary",
 ]

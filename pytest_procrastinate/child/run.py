@@ -38,10 +38,10 @@ class Prepared:
     processes: set[int]
     """What shared fixtures have started."""
 
-    def call_hook(self, name: str, item: pytest.Item) -> None:
+    def call_hook(self, name: str, item: pytest.Item, **arguments: object) -> None:
         """Call one of our own hooks; where nobody implements it, without the cost of a call."""
         if getattr(self.session.config.hook, name).get_hookimpls():
-            getattr(item.ihook, name)(item=item)
+            getattr(item.ihook, name)(item=item, **arguments)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +132,9 @@ class ChildProgram:
         self.files.page.note_pid()
         settings = self.item.config.stash[SETTINGS][self.item]
         self.prepared.marker.watch_things(settings)
-        self.prepared.call_hook("pytest_forked_child_started", self.item)
+        self.prepared.call_hook(
+            "pytest_forked_child_started", self.item, tell=self._tell_for_plugin
+        )
 
     def run_protocol(self) -> tuple[object, ...] | None:
         """Run the item's protocol; return what it raised, as the pytest process needs it."""
@@ -167,6 +169,9 @@ class ChildProgram:
             teller.tell("stop", (session.shouldstop, session.shouldfail))
         self.files.page.enter("")
         teller.end()
+
+    def _tell_for_plugin(self, name: str, payload: object) -> None:
+        self.prepared.teller.tell("told", (name, payload))
 
     def tell_leaving(self, *, all_scopes: bool) -> None:
         """Tell that shared scopes end with this test, which its fork server has to tear down."""

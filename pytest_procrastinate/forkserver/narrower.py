@@ -118,7 +118,7 @@ class Narrower:
             case ("left", int(index), bytes(frames), died) if index in self.leaving:
                 self.leaving.discard(index)
                 self._left(self, index, frames, died)
-            case ("fresh", _, _):
+            case ("fresh" | "told", _, _):
                 self._service.tell(message)
             case _:
                 raise ValueError(f"a narrower server does not say {message!r}")

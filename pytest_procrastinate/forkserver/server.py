@@ -28,6 +28,7 @@ from pytest_procrastinate.child.run import (
 )
 from pytest_procrastinate.child.supervised import TimedPhases
 from pytest_procrastinate.child.telling import Teller
+from pytest_procrastinate.forkserver.announcing import announce
 from pytest_procrastinate.forkserver.narrower import Narrower
 from pytest_procrastinate.forkserver.safety import Snapshot
 from pytest_procrastinate.forkserver.sharing import Sharing
@@ -85,6 +86,7 @@ class ForkServer:
     def run(self, endpoint: Endpoint | None) -> None:
         """Serve until the pytest process has gone or closes the channel."""
         assert isinstance(endpoint, Channel)
+        announce(self._session, endpoint)
         inherited = Inherited(self._session)
         inherited.disown()
         fault_descriptor = high_duplicate(2)
@@ -157,6 +159,7 @@ class Server:
         end_children(self._manager)
         self._manager.shutdown()
         tear_down_all(self._session)
+        self._session.config.hook.pytest_forked_server_ending(session=self._session)
         flush_output(self._prepared.flush_c)
 
     def _runs_before(self, index: int) -> bool:
@@ -478,6 +481,7 @@ class Server:
         self._beginning = order, program
         self._order_here = order
         self._listen(channel)
+        announce(self._session, channel)
 
     def _narrower_left(self, narrower: Narrower, index: int, frames: bytes, died: object) -> None:
         """Go on leaving, now that a narrower server has left its scopes."""
@@ -518,6 +522,7 @@ class Server:
         if anything_to_tear_down(self._session, nextitem):
             if died is None:  # otherwise the test's files hold what the dead one wrote
                 program.point_here()
+            self._prepared.call_hook("pytest_forked_leaving_scopes", program.item)
             with self._prepared.teller.collecting() as frames:
                 try:
                     report = tear_down_scopes(program.item, nextitem)

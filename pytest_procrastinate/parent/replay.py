@@ -35,6 +35,9 @@ def replay(item: pytest.Item, name: str, payload: Any) -> None:
                 writer.write(payload, flush=True)
     elif name == "junit":
         add_junit_notes(item.config, payload)
+    elif name == "told":
+        name, payload = payload
+        item.ihook.pytest_forked_told(config=item.config, name=name, payload=payload)
     elif name == "stop":
         stop, fail = payload
         item.session.shouldstop = item.session.shouldstop or stop

@@ -135,6 +135,9 @@ class Servers:
                 self._left(attempt)
             case ("fresh", str(name), str(reason)):
                 self.fresh_fixtures.setdefault(name, reason)
+            case ("told", str(name), payload):
+                config = self._session.config
+                config.hook.pytest_forked_told(config=config, name=name, payload=payload)
             case _:
                 raise ValueError(f"a fork server does not say {message!r}")
 

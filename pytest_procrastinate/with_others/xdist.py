@@ -22,7 +22,7 @@ class WorkerLoop:
         self._pid = os.getpid()
         self._run: ForkedRun | None = None
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Iterator[object]:
         """Have a fork server ready before the first protocol, whose wrappers change the process."""
         with ForkedRun(session, self._settings) as self._run:

@@ -1,0 +1,18 @@
+"""Find out, as a session starts, which others are there, and register what gets along with them."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Meet coverage, which pytest-cov has started by now, in a worker of xdist too."""
+    if "coverage" in sys.modules:
+        from pytest_procrastinate.with_others.coverage import MergedCoverage, running_coverage
+
+        running = running_coverage()
+        if running is not None:
+            session.config.pluginmanager.register(MergedCoverage(running), "forked-coverage")
