@@ -1,0 +1,86 @@
+"""A test that needs the terminal has it: ``input()``, ``breakpoint()``, ``--pdb``; on a real pty."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import sys
+import time
+
+import pytest
+
+TIMEOUT_SECONDS = 60  # it only ends a hang
+
+SUITE = """
+import sys, termios
+
+def test_fails():
+    x = 41
+    assert x == 42
+
+def test_asks():
+    assert input("name? ") == "joe"
+
+def test_breaks():
+    y = 5
+    breakpoint()
+
+def test_modes():
+    modes = termios.tcgetattr(2)
+    modes[3] &= ~termios.ECHO
+    termios.tcsetattr(2, termios.TCSANOW, modes)
+
+def test_after(): pass
+"""
+
+
+def talk(folder, options, script):
+    """Run pytest on a terminal of its own; answer each prompt; return status and output."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(folder)
+        os.environ["TERM"] = "dumb"
+        command = [sys.executable, "-m", "pytest", "--forked", "-p", "no:cacheprovider", *options]
+        os.execv(sys.executable, command)
+    told, script, deadline = b"", list(script), time.monotonic() + TIMEOUT_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            if select.select([terminal], [], [], 0.2)[0]:
+                try:
+                    data = os.read(terminal, 1 << 16)
+                except OSError:  # EIO: nobody has the other end open any more
+                    break
+                told += data
+            if script and told.endswith(script[0][0]):
+                os.write(terminal, script.pop(0)[1])
+    finally:
+        if time.monotonic() >= deadline:
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        os.close(terminal)
+    return os.waitstatus_to_exitcode(status), told.decode(errors="replace")
+
+
+@pytest.mark.parametrize(
+    ("options", "script", "status", "told"),
+    [
+        (["-s", "-k", "asks or after"], [(b"name? ", b"joe\n")], 0, "2 passed"),
+        (
+            ["-k", "breaks or after", "--forked-timeout=1"],
+            [(b"(Pdb) ", b"p y + 1\n"), (b"(Pdb) ", b"c\n")],
+            0,
+            "2 passed",
+        ),
+        (["--pdb", "-k", "fails or after"], [(b"(Pdb) ", b"p x\n"), (b"(Pdb) ", b"c\n")], 1, "41"),
+        (["-s", "-k", "modes or after"], [], 0, "2 passed"),
+    ],
+)
+def test_a_test_may_use_the_terminal(tmp_path, options, script, status, told):
+    (tmp_path / "test_it.py").write_text(SUITE)
+
+    ended, out = talk(tmp_path, options, script)
+
+    assert ended == status, out
+    assert told in out
