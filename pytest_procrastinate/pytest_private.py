@@ -262,6 +262,27 @@ def fixtures_of(item: pytest.Item) -> Iterator[tuple[str, Any, Any]]:
             yield name, definitions[-1], parameters.get(name, NO_PARAMETER)
 
 
+def asked_for(item: pytest.Item, definition: Any) -> Iterator[Any]:
+    """Give the fixtures that a fixture asks for by its arguments; an overridden one of its own name."""
+    named = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+    for name in definition.argnames:
+        definitions = named.get(name, ())
+        if name == definition.argname:
+            definitions = definitions[: list(definitions).index(definition)]
+        if definitions:
+            yield definitions[-1]
+
+
+def set_up_now(item: pytest.Item, name: str) -> None:
+    """Set up a fixture of an item ahead of its turn; a failure is met again at its turn."""
+    try:
+        item._request.getfixturevalue(name)  # type: ignore[attr-defined]
+    except pytest.exit.Exception:
+        raise
+    except Exception:
+        pass
+
+
 def scope_of(item: pytest.Item, definition: Any) -> str:
     """Return the scope of a fixture for an item: ``parametrize(scope=...)`` may say another one.
 

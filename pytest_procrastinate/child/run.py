@@ -12,7 +12,7 @@ import pytest
 from pytest_procrastinate.child.capture import OwnCapture
 from pytest_procrastinate.child.files import ChildFiles
 from pytest_procrastinate.child.telling import Teller
-from pytest_procrastinate.child.supervised import TimedPhases, begin_child
+from pytest_procrastinate.child.supervised import TimedPhases, begin_child, wait_at_gate
 from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.process.child import Channel
 from pytest_procrastinate.process.cleanup import SignalState, lead_own_group
@@ -70,6 +70,7 @@ class ChildProgram:
 
         :param word: What opened its gate, if that is open already.
         """
+        wait_at_gate()
         self.point_here()
         self.become_child()
         if word is None:

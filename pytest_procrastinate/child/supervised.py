@@ -172,6 +172,20 @@ def timeout_of(item: pytest.Item, *, session: bool) -> Timeout:
     return timeout or Timeout(0.0, "--forked-timeout")
 
 
+_at_gate = 0
+
+
+def wait_at_gate() -> None:
+    """Note that this process waits at its gate: signals to its fork server are not for it."""
+    global _at_gate
+    _at_gate = os.getpid()
+
+
+def waits_at_gate() -> bool:
+    """Whether this process waits at its gate."""
+    return _at_gate == os.getpid()
+
+
 def begin_child(found: SignalState) -> None:
     """Meet signals as a plain run does, though in the background of the terminal.
 

@@ -51,6 +51,7 @@ from pytest_procrastinate.pytest_private import (
     parameter_index,
     pop_scopes,
     repeat_registrations,
+    set_up_now,
     skips_now,
     tear_down_all,
     tear_down_scopes,
@@ -395,7 +396,13 @@ class Server:
             return (yield)
         order, program = self._beginning
         item = program.item
-        if request.node is item or not self._sharing.may_share(item, fixturedef):
+        if request.node is item or not self._sharing.is_shared(item, fixturedef):
+            while names := self._sharing.missing_beside(item):
+                set_up_now(item, names[0])
+                if self._sharing.missing_beside(item) == names:
+                    break
+            if self._beginning is None:
+                return (yield)
             self._split_for_test(item)
             return (yield)
         if self._narrows(program, request):

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.pytest_private import (
+    asked_for,
     fixtures_of,
     is_set_up,
     needs_set_up,
@@ -74,17 +75,29 @@ class Sharing:
                 if definition.cached_result is not None and not is_set_up(definition, parameter):
                     return False  # set up here for others with another scope: it ends first
                 continue
-            if not self.may_share(item, definition):
-                return True
-            if not is_set_up(definition, parameter):
+            if self.is_shared(item, definition) and not is_set_up(definition, parameter):
                 return False
         return True
+
+    def is_shared(self, item: pytest.Item, definition: Any) -> bool:
+        """Whether a fixture is set up here: it, and all that it asks for, may be shared."""
+        return self.may_share(item, definition) and all(
+            self.is_shared(item, each) for each in asked_for(item, definition)
+        )
+
+    def missing_beside(self, item: pytest.Item) -> list[str]:
+        """Return the names of what is still to be set up here where a fixture is not shared."""
+        return [
+            name
+            for name, definition, parameter in fixtures_of(item)
+            if self.is_shared(item, definition) and not is_set_up(definition, parameter)
+        ]
 
     def changes(self, item: pytest.Item) -> bool:
         """Whether an item needs a fixture that is set up with another parameter."""
         return any(
             definition.cached_result is not None
-            and self.may_share(item, definition)
+            and self.is_shared(item, definition)
             and not is_set_up(definition, parameter)
             for _, definition, parameter in fixtures_of(item)
         )
@@ -101,7 +114,7 @@ class Sharing:
             for _, definition, parameter in fixtures_of(item):
                 if (
                     scope_of(item, definition) in broader
-                    and self.may_share(item, definition)
+                    and self.is_shared(item, definition)
                     and not is_set_up(definition, parameter)
                 ):
                     return False

@@ -7,6 +7,7 @@ import signal
 import time
 from types import FrameType
 
+from pytest_procrastinate.child.supervised import waits_at_gate
 from pytest_procrastinate.process.cleanup import die_with_parent, lead_own_group
 from pytest_procrastinate.process.manager import ProcessManager
 
@@ -29,8 +30,12 @@ def become_server(manager: ProcessManager, parent_pid: int) -> None:
     own_pid = os.getpid()
 
     def stay(signum: int, frame: FrameType | None) -> None:
-        # A child that waits at its gate has this handler, too.
-        if os.getpid() == own_pid and os.getppid() != parent_pid:
+        if waits_at_gate():
+            return
+        if os.getpid() != own_pid:  # a process that a shared fixture forked
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        elif os.getppid() != parent_pid:
             kill_children(manager)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, ORPHAN_SECONDS)

@@ -153,6 +153,16 @@ class Leftovers:
             self._account.lines += [f"{attempt.item.nodeid} left {each}" for each in left]
         attempt.left += left
 
+    def reap(self) -> None:
+        """Reap orphans of tests that have ended, as init would: a test may wait until they are gone."""
+        for name in self._read() - self._known:
+            pid = int(name)
+            if pid in self._own() or _group_and_session(pid)[0] == self._group:
+                continue
+            found = look_at(pid)
+            if found is not None and not found.command:
+                _reap(pid)
+
     def collect(self, *, last: bool = False) -> None:
         """End what may be ended now.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from pytest_procrastinate.parent.terminal import say
 from pytest_procrastinate.parent.units import TOLD, Unit, units_of
 from pytest_procrastinate.process.leftovers import set_subreaper
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
+from pytest_procrastinate.process.waiting import default_waiter
 from pytest_procrastinate.pytest_private import is_live, make_base_temp, needs_fixture
 from pytest_procrastinate.quantities import write_duration
 from pytest_procrastinate.scheduler import Scheduler
@@ -47,7 +49,9 @@ class ForkedRun:
         self._debugs = bool(getattr(options, "usepdb", False) or getattr(options, "trace", False))
         self._live = self._debugs or is_live(session.config)
         self._pool = FilePool()
-        self._manager = ProcessManager()
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        # The end of an orphan is told by SIGCHLD alone.
+        self._manager = ProcessManager(default_waiter(notice_stops=in_main_thread))
         self._servers = Servers(
             session,
             self._manager,
@@ -109,6 +113,9 @@ class ForkedRun:
                 self._interrupts.serve(self._supervisor)
                 if not self._scheduler.done and not self._stops:
                     self._supervisor.step()
+                if self._manager.woken:
+                    self._manager.woken = False
+                    self._leftovers.reap()
 
     @property
     def _stops(self) -> bool:

@@ -51,6 +51,8 @@ class ProcessManager:
         """The children that are not removable yet, by a number of our own."""
         self.before_fork: list[Callable[[], None]] = []
         """Called in the process that forks, right before each fork."""
+        self.woken = False
+        """Set when somebody, or a signal, called :meth:`wakeup`; who waits for that resets it."""
         self.control_pipe: tuple[socket.socket, socket.socket] | None = None
         self.deadline: float | None = None
         """When :meth:`step` returns at the latest, in seconds of :func:`time.monotonic`."""
@@ -362,6 +364,7 @@ class ProcessManager:
         assert self.control_pipe is not None
         with contextlib.suppress(BlockingIOError):
             self.control_pipe[0].recv(4096)
+        self.woken = True
         self._doubt()
 
     def _hear_waiter(self) -> None:
