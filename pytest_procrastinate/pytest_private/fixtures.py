@@ -1,0 +1,126 @@
+"""The fixtures an item asks for, and whether they are set up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+NO_PARAMETER = object()
+
+
+def fixtures_of(item: pytest.Item) -> Iterator[tuple[str, Any, Any]]:
+    """Give name, definition and parameter of each fixture an item asks for, broad ones first.
+
+    ``item._fixtureinfo``: what is asked for while the test runs is not in it. The parameter is
+    :data:`NO_PARAMETER` where there is none.
+    """
+    info = getattr(item, "_fixtureinfo", None)
+    if info is None:
+        return
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    for name in getattr(item, "fixturenames", ()):
+        definitions = info.name2fixturedefs.get(name)
+        if definitions:
+            yield name, definitions[-1], parameters.get(name, NO_PARAMETER)
+
+
+def asked_for(item: pytest.Item, definition: Any) -> Iterator[Any]:
+    """Give the fixtures that a fixture asks for by its arguments; an overridden one of its own name."""
+    named = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+    for name in definition.argnames:
+        definitions = named.get(name, ())
+        if name == definition.argname:
+            definitions = definitions[: list(definitions).index(definition)]
+        if definitions:
+            yield definitions[-1]
+
+
+def set_up_now(item: pytest.Item, name: str) -> None:
+    """Set up a fixture of an item ahead of its turn; a failure is met again at its turn."""
+    try:
+        item._request.getfixturevalue(name)  # type: ignore[attr-defined]
+    except pytest.exit.Exception:
+        raise
+    except Exception:
+        pass
+
+
+def scope_of(item: pytest.Item, definition: Any) -> str:
+    """Return the scope of a fixture for an item: ``parametrize(scope=...)`` may say another one.
+
+    ``callspec._arg2scope``. That of a class, for a test outside of one, is the test.
+    """
+    scopes = getattr(getattr(item, "callspec", None), "_arg2scope", {})
+    scope = scopes.get(definition.argname)
+    name = str(definition.scope if scope is None else scope.value)
+    return "function" if name == "class" and item.getparent(pytest.Class) is None else name
+
+
+def needs_fixture(item: pytest.Item, name: str, nodeid: str, index: str) -> bool:
+    """Whether an item asks for the fixture of this name, node and parameter."""
+    return any(
+        each == name and str(parameter_index(item, definition)) == index
+        for each, definition, _ in fixtures_of(item)
+    ) and any(node.nodeid == nodeid for node in item.listchain())
+
+
+def is_set_up(definition: Any, parameter: object) -> bool:
+    """Whether a fixture is set up, with this parameter.
+
+    ``FixtureDef.cached_result`` and ``cache_key``; 8.0 compares by ``is``, later ones by ``==``.
+    """
+    result = definition.cached_result
+    if result is None:
+        return False
+    key = definition.cache_key(_Asked(parameter))
+    if result[1] is key:
+        return True
+    try:
+        return bool(result[1] == key)
+    except (ValueError, RuntimeError):
+        return False
+
+
+class _Asked:
+    """As much of a request as ``FixtureDef.cache_key`` looks at."""
+
+    param_index = 0
+
+    def __init__(self, parameter: object) -> None:
+        if parameter is not NO_PARAMETER:
+            self.param = parameter
+
+
+def parameter_index(item: pytest.Item, definition: Any) -> int:
+    """Return which of its parameters a fixture is set up with for an item, 0 for none."""
+    indices = getattr(getattr(item, "callspec", None), "indices", {})
+    return int(indices.get(definition.argname, 0))
+
+
+def _fixture_definitions(session: pytest.Session) -> Iterator[Any]:
+    """``FixtureManager._arg2fixturedefs``; by node as well from 9.2."""
+    manager: Any = session._fixturemanager
+    by_name = getattr(manager, "_arg2fixturedefs", None)
+    if by_name is not None:
+        for definitions in by_name.values():
+            yield from definitions
+    else:
+        for by_node in manager._arg2node2fixturedefs.values():
+            for definitions in by_node.values():
+                yield from definitions
+
+
+def unit_node(item: pytest.Item, scope: str) -> Any:
+    """Return the node whose tests share a child with ``item``: the item itself where there is none."""
+    if scope == "session":
+        return item.session
+    kinds: dict[str, tuple[type, ...]] = {
+        "class": (pytest.Class,),
+        "module": (pytest.File,),
+        "package": (pytest.Package, pytest.Directory),
+    }
+    # The outermost class, the innermost folder: as fixtures of that scope have it.
+    chain = item.listchain() if scope == "class" else reversed(item.listchain())
+    return next((node for node in chain if isinstance(node, kinds.get(scope, ()))), item)

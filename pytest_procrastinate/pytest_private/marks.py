@@ -1,0 +1,58 @@
+"""Conditions of marks, evaluated as pytest does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from _pytest.skipping import evaluate_condition, evaluate_skip_marks, evaluate_xfail_marks
+
+
+def condition_holds(item: pytest.Item, mark: pytest.Mark, condition: object) -> bool:
+    """Evaluate a mark's condition as ``skipif`` does: a string is evaluated, others are bools.
+
+    :raises pytest.UsageError: It cannot be evaluated.
+    """
+    if not isinstance(condition, str):
+        try:
+            return bool(condition)
+        except Exception as error:
+            raise pytest.UsageError(
+                f"{item.nodeid}: the condition of {mark.name}() fails: {error!r}"
+            ) from error
+    try:
+        return evaluate_condition(item, mark, condition)[0]
+    except pytest.fail.Exception as error:
+        raise pytest.UsageError(f"{item.nodeid}: {error.msg}") from error
+
+
+def may_skip(item: pytest.Item) -> bool:
+    """Whether marks may skip an item; a condition that is a string is known only at its turn."""
+    return any(item.iter_markers("skip")) or any(
+        isinstance(condition, str) or condition
+        for mark in item.iter_markers("skipif")
+        for condition in (mark.args or (mark.kwargs.get("condition", True),))
+    )
+
+
+def skips_now(item: pytest.Item) -> bool:
+    """Whether marks skip an item, evaluated as pytest does in its set-up (``evaluate_skip_marks``)."""
+    try:
+        return evaluate_skip_marks(item) is not None
+    except Exception:  # its own protocol tells that
+        return False
+
+
+def expected_to_fail(item: pytest.Item, error: BaseException) -> str | None:
+    """Return the reason of an xfail mark that ``error`` satisfies, None where there is none."""
+    if item.config.option.runxfail:
+        return None
+    xfailed = evaluate_xfail_marks(item)
+    if xfailed is None:
+        return None
+    raises: Any = xfailed.raises
+    if raises is not None:
+        matches = raises.matches(error) if hasattr(raises, "matches") else isinstance(error, raises)
+        if not matches:
+            return None
+    return xfailed.reason

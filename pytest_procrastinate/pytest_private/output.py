@@ -1,0 +1,179 @@
+"""Captured output, logs, the terminal, temporary folders."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import io
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
+
+
+class _Mirror(io.BytesIO):
+    """The buffer of ``--capture=sys`` that a parent can read when its process is dead."""
+
+    descriptor = -1
+
+    def write(self, data: Any) -> int:
+        with contextlib.suppress(OSError):
+            os.write(self.descriptor, data)
+        return super().write(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        with contextlib.suppress(OSError):
+            os.ftruncate(self.descriptor, 0)
+            os.lseek(self.descriptor, 0, os.SEEK_SET)
+        return super().truncate(size)
+
+
+class CaptureFiles:
+    """Has pytest's capture write into files of ours.
+
+    ``CaptureManager._global_capturing.out.tmpfile``: at each phase pytest points descriptors 1
+    and 2 at that file anew, so it is the file that is changed.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        manager = config.pluginmanager.get_plugin("capturemanager")
+        capturing = getattr(manager, "_global_capturing", None)
+        captures = [getattr(capturing, name, None) for name in ("out", "err")]
+        self._captures = [c for c in captures if getattr(c, "tmpfile", None) is not None]
+        for capture in self._captures:
+            if isinstance(getattr(capture.tmpfile, "buffer", None), io.BytesIO):
+                io.TextIOWrapper.__init__(
+                    capture.tmpfile, _Mirror(), encoding="UTF-8", newline="", write_through=True
+                )
+
+    def point_at(self, out: int, err: int) -> None:
+        """Write into these from now on."""
+        for capture, descriptor in zip(self._captures, (out, err), strict=False):
+            if isinstance(capture.tmpfile.buffer, _Mirror):
+                capture.tmpfile.buffer.descriptor = descriptor
+                continue
+            os.dup2(descriptor, capture.tmpfile.fileno(), inheritable=False)
+            if capture._state == "started":
+                os.dup2(descriptor, capture.targetfd)
+
+
+class LogFile:
+    """Has the log that goes into reports written into a file as well.
+
+    ``LoggingPlugin.report_handler`` keeps it in memory; its ``reset`` begins a phase.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.descriptor = -1
+        plugin = config.pluginmanager.get_plugin("logging-plugin")
+        self._handler = handler = getattr(plugin, "report_handler", None)
+        if handler is not None:
+            self._emit, self._reset = handler.emit, handler.reset
+            handler.emit, handler.reset = self.emit, self.reset
+
+    def emit(self, record: Any) -> None:
+        """Take one record."""
+        self._emit(record)
+        with contextlib.suppress(OSError, ValueError):
+            os.write(
+                self.descriptor, (self._handler.format(record) + "\n").encode("utf-8", "replace")
+            )
+
+    def reset(self) -> None:
+        """Start over."""
+        self._reset()
+        with contextlib.suppress(OSError):
+            if os.fstat(self.descriptor).st_size:
+                os.ftruncate(self.descriptor, 0)
+                os.lseek(self.descriptor, 0, os.SEEK_SET)
+
+
+def arm_faulthandler_timeout(config: pytest.Config) -> None:
+    """Arm the watchdog of the ini ``faulthandler_timeout``, as pytest does around a protocol."""
+    timeout = float(config.getini("faulthandler_timeout") or 0.0)
+    file = config.stash.get(fault_handler_stderr_fd_key, None)
+    if timeout > 0 and file is not None:
+        names: Any = config._parser._inidict
+        leaves = "faulthandler_exit_on_timeout"
+        ends = bool(config.getini(leaves)) if leaves in names else False
+        faulthandler.dump_traceback_later(timeout, file=file, exit=ends)
+
+
+def before_capture_is_disabled(config: pytest.Config, call: Callable[[], None]) -> None:
+    """Have a function called before a test writes past the capture, as ``capsys.disabled()`` does.
+
+    ``CaptureManager.global_and_fixture_disabled``.
+    """
+    manager: Any = config.pluginmanager.get_plugin("capturemanager")
+    if manager is None:
+        return
+    disabled = manager.global_and_fixture_disabled
+
+    def call_first() -> Any:
+        call()
+        return disabled()
+
+    manager.global_and_fixture_disabled = call_first
+
+
+def is_live(config: pytest.Config) -> bool:
+    """Whether tests write to the terminal while they run (``-s``, live logs, ``--setup-show``)."""
+    options = config.option
+    logging_plugin = config.pluginmanager.get_plugin("logging-plugin")
+    return (
+        getattr(options, "capture", "no") in ("no", "tee-sys")
+        or bool(getattr(options, "setupshow", False))
+        or bool(logging_plugin is not None and logging_plugin._log_cli_enabled())
+    )
+
+
+class _TerminalText(io.TextIOBase):
+    """Stands in for the terminal's file: what is written goes to ``tell``."""
+
+    encoding = "utf-8"
+
+    def __init__(self, tell: Callable[[str], None], file: Any) -> None:
+        self._tell = tell
+        self._file = file
+
+    def write(self, text: str) -> int:
+        self._tell(text)
+        return len(text)
+
+    def isatty(self) -> bool:
+        return bool(self._file.isatty())
+
+    def fileno(self) -> int:
+        return int(self._file.fileno())
+
+
+def divert_terminal(config: pytest.Config, tell: Callable[[str], None]) -> None:
+    """Have what this process writes by pytest's terminal reporter go to ``tell``.
+
+    ``TerminalReporter._tw._file``: only the pytest process knows where the cursor is.
+    """
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter._tw._file = _TerminalText(tell, reporter._tw._file)
+
+
+@contextlib.contextmanager
+def write_to_terminal(config: pytest.Config) -> Iterator[Any]:
+    """Give the terminal's writer, None where there is no terminal reporter."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    yield None if reporter is None else reporter._tw
+
+
+def make_base_temp(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Make the base of ``tmp_path`` once, where a test may ask for it.
+
+    Each child would make its own, and remove those of others (``config._tmp_path_factory``).
+    """
+    factory = getattr(config, "_tmp_path_factory", None)
+    askers = {"tmp_path_factory", "tmpdir_factory", "request"}
+    if factory is not None and any(
+        not askers.isdisjoint(getattr(item, "fixturenames", ())) for item in items
+    ):
+        factory.getbasetemp()

@@ -1,0 +1,140 @@
+"""Reports: what they are made of and what is kept beside them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from _pytest._code.code import (
+    ReprEntryNative,
+    ReprExceptionInfo,
+    ReprFileLocation,
+    ReprTraceback,
+    TerminalRepr,
+)
+from _pytest.junitxml import xml_key
+
+
+class _Painter:
+    """Notes what a longrepr does with a terminal writer."""
+
+    hasmarkup = False
+    fullwidth = 80
+
+    def __init__(self) -> None:
+        self.strokes: list[tuple[str, list[object], dict[str, object]]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def note(*args: object, **markup: object) -> None:
+            self.strokes.append((name, list(args), markup))
+
+        return note
+
+
+def paint(longrepr: TerminalRepr) -> list[tuple[str, list[object], dict[str, object]]] | str:
+    """Return what a longrepr writes, for :class:`Painted`; as text where that cannot be noted."""
+    painter = _Painter()
+    try:
+        longrepr.toterminal(painter)  # type: ignore[arg-type]
+    except Exception:
+        return str(longrepr)
+    return painter.strokes
+
+
+class Painted(TerminalRepr):
+    """A longrepr of which only what it writes is known (a doctest's, a missing fixture's)."""
+
+    def __init__(self, strokes: list[tuple[str, list[object], dict[str, object]]]) -> None:
+        self.strokes = strokes
+
+    def toterminal(self, tw: Any) -> None:
+        """Write what the original would have written."""
+        for method, args, markup in self.strokes:
+            if method in ("line", "sep", "write"):
+                getattr(tw, method)(*args, **markup)
+
+
+def is_paintable(longrepr: object) -> bool:
+    """Whether pytest's own serializer would make mere text of it."""
+    return hasattr(longrepr, "toterminal") and not (
+        hasattr(longrepr, "reprtraceback") and hasattr(longrepr, "reprcrash")
+    )
+
+
+def crash_repr(path: str, line: int, message: str, text: list[str]) -> ReprExceptionInfo:
+    """Return a longrepr as pytest's own are made: for the summary line, junitxml, xdist."""
+    return ReprExceptionInfo(
+        reprtraceback=ReprTraceback(
+            [ReprEntryNative([f"{row}\n" for row in text])], None, "native"
+        ),
+        reprcrash=ReprFileLocation(path, line, message),
+    )
+
+
+def restore_subtest(report: Any, sent: object) -> None:
+    """Make a subtest's report what it was (``_pytest.subtests``, from 9.0).
+
+    Its ``context`` reprs the arguments again as it is made.
+    """
+    context = getattr(report, "context", None)
+    if context is not None and isinstance(sent, dict) and isinstance(sent.get("kwargs"), dict):
+        with contextlib.suppress(AttributeError, TypeError):
+            object.__setattr__(context, "kwargs", sent["kwargs"])
+
+
+def failed_subtests(config: pytest.Config, report: Any) -> int:
+    """Return how many failed subtests a test's report will be judged by."""
+    counts = _failed_subtests(config)
+    return 0 if not counts else int(counts.get(getattr(report, "id", report.nodeid), 0))
+
+
+def note_failed_subtests(config: pytest.Config, report: Any, count: int) -> None:
+    """Have a test's report judged by so many failed subtests, as it is told."""
+    counts = _failed_subtests(config)
+    if counts is not None:
+        counts[getattr(report, "id", report.nodeid)] = count
+
+
+def _failed_subtests(config: pytest.Config) -> Any:
+    """``config.stash[failed_subtests_key]``, from 9.0; unittest's own subtests are not counted."""
+    try:
+        from _pytest.subtests import failed_subtests_key
+    except ImportError:
+        return None
+    return config.stash.get(failed_subtests_key, None)
+
+
+def take_junit_notes(config: pytest.Config) -> dict[str, Any] | None:
+    """Return what this process's test recorded for junitxml beside its reports, and forget it.
+
+    ``record_xml_attribute`` and ``record_testsuite_property`` write into ``config.stash[xml_key]``.
+    """
+    xml: Any = config.stash.get(xml_key, None)
+    if xml is None or not (xml.node_reporters or xml.global_properties):
+        return None
+    attributes = [
+        (
+            str(getattr(key[0], "nodeid", key[0])),
+            {str(k): str(v) for k, v in reporter.attrs.items()},
+        )
+        for key, reporter in xml.node_reporters.items()
+    ]
+    properties = [(str(name), str(value)) for name, value in xml.global_properties]
+    xml.node_reporters.clear()
+    xml.node_reporters_ordered.clear()
+    xml.global_properties.clear()
+    return {"attributes": attributes, "properties": properties}
+
+
+def add_junit_notes(config: pytest.Config, notes: Any) -> None:
+    """Record in this process what :func:`take_junit_notes` returned in another."""
+    xml: Any = config.stash.get(xml_key, None)
+    if xml is None:
+        return
+    for nodeid, attributes in notes["attributes"]:
+        xml.node_reporter(nodeid).attrs.update(attributes)
+    for pair in notes["properties"]:
+        if pair not in xml.global_properties:  # a session's fixture that each child sets up
+            xml.global_properties.append(pair)

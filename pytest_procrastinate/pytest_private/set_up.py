@@ -1,0 +1,246 @@
+"""What is set up in a process: disowned, split, left, torn down."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from _pytest.logging import caplog_records_key
+from _pytest.skipping import evaluate_xfail_marks, xfailed_key
+from _pytest.warnings import catch_warnings_for_item
+
+from pytest_procrastinate.pytest_private.fixtures import _fixture_definitions, fixtures_of
+from pytest_procrastinate.pytest_private.hooks import _is_pytests_own, among_pytests_own
+
+
+class Inherited:
+    """What a process was forked with and must not tear down: it belongs to its parent.
+
+    Keeps references to all of it: a dropped suspended generator would run its ``finally`` here.
+    """
+
+    def __init__(self, session: pytest.Session) -> None:
+        self._kept: list[object] = []
+        self._session = session
+        self._owned_above: set[Any] = set()
+        self.goes_on = False
+        """Whether this child runs the next item as well: then its teardown leaves what that needs."""
+        self.ends_run = False
+        """Whether the run ends with this test: its scopes are left without a report."""
+        self.definitions = [d for d in _fixture_definitions(session) if d.cached_result is not None]
+        """The fixtures that are set up, or have been."""
+
+    def disown(self, but: pytest.Item | None = None) -> None:
+        """Forget the finalizers of all that is set up now; the values stay usable.
+
+        :param but: An item whose own finalizers stay.
+
+        ``session._setupstate.stack``: {node: (finalizers, exception)};
+        ``FixtureDef._finalizers``. ``finish`` is shadowed: 8.0 calls it in each process that uses
+        the fixture.
+        """
+        state = self._session._setupstate
+        for node, (finalizers, _) in state.stack.items():
+            if node is not but:
+                if _has_teardown(state, node):
+                    self._owned_above.add(node)
+                self._kept.append(list(finalizers))
+                finalizers.clear()
+        for definition in self.definitions:
+            if definition.cached_result is not None:
+                self._kept.append((list(definition._finalizers), definition.cached_result))
+                definition._finalizers.clear()
+                definition.finish = functools.partial(_forget, definition)
+        self.definitions = []
+
+    def become_child(
+        self,
+        item: pytest.Item,
+        leaving: Callable[..., None],
+        *,
+        stays: bool,
+        fresh: bool = False,
+    ) -> None:
+        """Make what is set up now inherited, in a child that runs ``item`` and nothing after it.
+
+        Each teardown is a full one from now on; hooks still see the next item.
+
+        :param leaving: Called as the test's teardown begins when a scope that was inherited, with
+            something to tear down, ends with this test: its owner has to do it.
+        :param stays: Whether scopes may outlive this test.
+        :param fresh: Whether what was set up is to be set up anew.
+        """
+        state = self._session._setupstate
+        chain = item.listchain()
+        while state.stack and list(state.stack) != chain[: len(state.stack)]:
+            self._kept.append(state.stack.popitem())
+        self.disown(but=item)
+        owned = self._owned_above.intersection(state.stack)
+        if fresh:
+            self._forget_all()
+        whole = state.teardown_exact
+
+        @among_pytests_own
+        def teardown_all(nextitem: pytest.Item | None) -> None:
+            if self.goes_on and nextitem is not None:
+                whole(nextitem)
+                return
+            after = nextitem.listchain() if nextitem is not None and stays else []
+            if not self.ends_run and any(node not in after for node in owned):
+                leaving(all_scopes=not after)
+            whole(None)
+
+        state.teardown_exact = teardown_all  # type: ignore[method-assign]
+
+    def end_above(self, nextitem: pytest.Item | None) -> bool:
+        """Whether scopes end, before ``nextitem``, that a server above this one has to tear down."""
+        after = nextitem.listchain() if nextitem is not None else []
+        return any(node not in after for node in self._owned_above)
+
+    def _forget_all(self) -> None:
+        self._kept.append(dict(self._session._setupstate.stack))
+        self._session._setupstate.stack.clear()
+        for definition in _fixture_definitions(self._session):
+            if definition.cached_result is not None:
+                self._kept.append(definition.cached_result)
+                _forget(definition, None)
+
+
+def _forget(definition: Any, request: Any) -> None:
+    """Finish an inherited fixture: what this process has added to it, not what it was made with."""
+    while definition._finalizers:
+        definition._finalizers.pop()()
+    definition.cached_result = None
+    definition.__dict__.pop("finish", None)
+
+
+def _has_teardown(state: Any, node: Any) -> bool:
+    """Whether something happens when the node is torn down."""
+    finalizers, _ = state.stack[node]
+    return any(getattr(f, "__func__", None) is not pytest.Item.teardown for f in finalizers)
+
+
+def on_set_up(session: pytest.Session, call: Callable[[pytest.Item], None]) -> None:
+    """Have a function called when an item is set up or has failed to be (``SetupState.setup``)."""
+    state = session._setupstate
+    set_up = state.setup
+
+    @among_pytests_own
+    def set_up_and_call(item: pytest.Item) -> None:
+        try:
+            set_up(item)
+        except BaseException:
+            call(item)
+            raise
+        call(item)
+
+    state.setup = set_up_and_call  # type: ignore[method-assign]
+
+
+def leave_item(session: pytest.Session, item: pytest.Item) -> None:
+    """Forget, in a fork server, what it began to set up for an item that a child took over.
+
+    The item's own entry of the stack, its request, which 8.0 forgets only at the end of a whole
+    protocol, and what it registered with broader fixtures.
+    """
+    if hasattr(item, "_request"):
+        item._request = False
+        item.funcargs = None  # type: ignore[attr-defined]
+    session._setupstate.stack.pop(item, None)
+    item._report_sections.clear()  # type: ignore[attr-defined]
+    for _, definition, _ in fixtures_of(item):
+        if definition.cached_result is None:
+            definition._finalizers.clear()
+        else:
+            definition._finalizers[:] = [f for f in definition._finalizers if not _is_void(f)]
+    for finalizers, _ in session._setupstate.stack.values():
+        finalizers[:] = [f for f in finalizers if not _is_void(f)]
+
+
+def _is_void(finalizer: object) -> bool:
+    """Whether a finalizer finishes a fixture that is not set up here, but in the child."""
+    owner = _owner(finalizer)
+    return getattr(owner, "scope", None) is not None and owner.cached_result is None  # type: ignore[attr-defined]
+
+
+def repeat_registrations(item: pytest.Item) -> None:
+    """Note, in a fork server, that a child uses what is set up here.
+
+    8.0 tears down the fixtures of a scope in order of their last use: each use registers
+    ``FixtureDef.finish`` with the scope's node again (``FixtureRequest._schedule_finalizers``).
+    """
+    if not hasattr(pytest.FixtureRequest, "_schedule_finalizers"):
+        return
+    stack = item.session._setupstate.stack
+    for _, definition, _ in fixtures_of(item):
+        for finalizers, _ in stack.values():
+            own = next((f for f in finalizers if _owner(f) is definition), None)
+            if own is not None:
+                finalizers.append(own)
+
+
+def _owner(finalizer: object) -> object:
+    return getattr(getattr(finalizer, "func", None), "__self__", None)
+
+
+def stack_of(session: pytest.Session) -> list[Any]:
+    """Return the nodes that are set up, the broadest first."""
+    return list(session._setupstate.stack)
+
+
+def needs_set_up(collector: Any) -> bool:
+    """Whether a collector does something when it is set up (a package's ``setup_module``)."""
+    return type(collector).setup is not pytest.Item.setup
+
+
+def anything_to_tear_down(
+    session: pytest.Session, nextitem: pytest.Item | None, but: Any = None
+) -> bool:
+    """Whether a teardown up to ``nextitem`` would do anything, for other nodes than ``but``."""
+    state = session._setupstate
+    chain = nextitem.listchain() if nextitem is not None else []
+    return any(
+        node not in chain and node is not but and _has_teardown(state, node)
+        for node in state.stack
+        if not isinstance(node, pytest.Item)
+    )
+
+
+def pop_scopes(session: pytest.Session, nextitem: pytest.Item | None) -> None:
+    """Take the nodes that ``nextitem`` is not in off the stack; they have nothing to tear down."""
+    chain = nextitem.listchain() if nextitem is not None else []
+    stack = session._setupstate.stack
+    while stack and list(stack) != chain[: len(stack)]:
+        stack.popitem()
+
+
+def tear_down_scopes(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestReport:
+    """Tear down the scopes that end with ``item``, as the end of its teardown; return the report.
+
+    Only pytest's own implementations run: others have seen the test's teardown in its child.
+    """
+    config = item.config
+    manager = config.pluginmanager
+    others = [plugin for plugin in manager.get_plugins() if not _is_pytests_own(plugin)]
+    tear_down = manager.subset_hook_caller("pytest_runtest_teardown", others)
+    make_report = manager.subset_hook_caller("pytest_runtest_makereport", others)
+    item._report_sections.clear()  # type: ignore[attr-defined]
+    item.stash[caplog_records_key] = {}
+    with contextlib.suppress(Exception):  # then its own protocol has told so
+        item.stash[xfailed_key] = evaluate_xfail_marks(item)
+    with catch_warnings_for_item(config, item.ihook, when="runtest", item=item):
+        call = pytest.CallInfo.from_call(
+            lambda: tear_down(item=item, nextitem=nextitem),
+            when="teardown",
+            reraise=(pytest.exit.Exception, KeyboardInterrupt),
+        )
+    report: pytest.TestReport = make_report(item=item, call=call)
+    return report
+
+
+def tear_down_all(session: pytest.Session) -> None:
+    """Tear down all that this process has set up (``SetupState.teardown_exact``)."""
+    session._setupstate.teardown_exact(None)
