@@ -90,4 +90,3 @@ def keyword_hint(keyword: str, keywords: tuple[str, ...]) -> str:
     """Return what to write in place of a keyword that a mark does not have."""
     close = difflib.get_close_matches(keyword, keywords, 1)
     return f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(keywords)}"
-

@@ -84,7 +84,7 @@ def _portable(value: object) -> object:
         return {_portable(key): _portable(each) for key, each in value.items()}  # type: ignore[attr-defined]
     for base in (bool, int, float, str, bytes):
         if isinstance(value, base):
-            plain = base(value)
+            plain = base(value)  # type: ignore[arg-type]  # an instance of base
             text = _text(value)
             return _portable(plain) if str(plain) == text else _escape(text)
     return _escape(_text(value))
@@ -178,7 +178,9 @@ def _decode_warning(config: pytest.Config, payload: Any) -> Arguments:
         filename=payload["filename"],
         lineno=payload["lineno"],
         line=payload["line"],
-        source=object() if payload["has_source"] else None,  # what is printed asks whether there is one
+        source=object()
+        if payload["has_source"]
+        else None,  # what is printed asks whether there is one
     )
     return {
         "warning_message": warning,
@@ -210,10 +212,13 @@ def _warning(kind: type[Warning], args: list[object], text: str) -> Warning:
             return warning
     except Exception:
         pass
-    told = type(kind.__name__, (kind,), {"__module__": kind.__module__, "__str__": lambda self: text})
-    warning = told.__new__(told)
-    warning.args = tuple(args)
-    return warning
+    told = type(
+        kind.__name__, (kind,), {"__module__": kind.__module__, "__str__": lambda self: text}
+    )
+    told_class: type[Warning] = told
+    substitute = told_class.__new__(told_class)
+    substitute.args = tuple(args)
+    return substitute
 
 
 # --- the table --------------------------------------------------------------------------------

@@ -232,14 +232,14 @@ def _groups(config: pytest.Config) -> dict[str, int]:
     for line in config.getini("forked_groups"):
         name, equals, limit = line.partition("=")
         if not equals or not name.strip() or not limit.strip().isdigit() or int(limit) < 1:
-            raise pytest.UsageError(f"ini option forked_groups: {line!r} is no limit; write gpu = 2")
+            raise pytest.UsageError(
+                f"ini option forked_groups: {line!r} is no limit; write gpu = 2"
+            )
         groups[name.strip()] = int(limit)
     return groups
 
 
-def _asked(
-    config: pytest.Config, noun: str, parse: Callable[[str], T]
-) -> tuple[T | None, str]:
+def _asked(config: pytest.Config, noun: str, parse: Callable[[str], T]) -> tuple[T | None, str]:
     """Return a parsed value and who said so; None where nobody did."""
     name = f"forked_{noun.replace('-', '_')}"
     for value, source in (

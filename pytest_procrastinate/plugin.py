@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -75,13 +74,15 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return None
     if not any(settings[item].forked for item in session.items if item in settings):
         return None
-    from pytest_procrastinate.parent.loop import run_items
+    from pytest_procrastinate.parent.stretches import run_items
 
     run_items(session, settings)
     return True
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     from pytest_procrastinate.parent.leftovers import LEFT
     from pytest_procrastinate.parent.terminal import fresh_fixtures_lines
 

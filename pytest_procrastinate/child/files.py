@@ -16,7 +16,9 @@ from collections.abc import Sequence
 
 PHASES = ("", "setup", "call", "teardown")
 PAGE_BYTES = 1 << 18
-_HEAD = struct.Struct("=BxxxIdd")  # phase, bytes of untold frames, when the test and the phase began
+_HEAD = struct.Struct(
+    "=BxxxIdd"
+)  # phase, bytes of untold frames, when the test and the phase began
 _ASKED_AT, _TAKEN_AT = 32, 33  # a byte each: why the parent signals; the child has noticed
 _DEBUGGER_AT = 34  # a byte: a person is at work in the child
 _PID_AT = 36  # four bytes: who is at work

@@ -11,12 +11,12 @@ import pytest
 
 from pytest_procrastinate.child.capture import OwnCapture
 from pytest_procrastinate.child.files import ChildFiles
-from pytest_procrastinate.child.telling import Teller
+from pytest_procrastinate.child.streams import flush_output
 from pytest_procrastinate.child.supervised import TimedPhases, begin_child, wait_at_gate
+from pytest_procrastinate.child.telling import Teller
 from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.process.child import Channel
 from pytest_procrastinate.process.cleanup import SignalState, lead_own_group
-from pytest_procrastinate.child.streams import flush_output
 from pytest_procrastinate.pytest_private import Inherited, tear_down_all
 
 GATE = struct.Struct("!HHI")  # what opens a gate: slot, slot in the group, tests failed so far
@@ -179,7 +179,7 @@ class ChildProgram:
         self.prepared.teller.tell("leaves", all_scopes)
 
 
-class PassOn(pytest.exit.Exception):
+class PassOn(pytest.exit.Exception):  # type: ignore[misc, name-defined]  # made by a decorator
     """Unwinds the protocol in a fork server: a child has taken the item over.
 
     A subclass of pytest's own: ``CallInfo.from_call`` makes a failed report of any other.

@@ -70,7 +70,8 @@ class Teller:
     @contextlib.contextmanager
     def collecting(self) -> Iterator[list[bytes]]:
         """Collect what is told, as frames, in place of sending it."""
-        self._collected = collected = []
+        collected: list[bytes] = []
+        self._collected = collected
         try:
             yield collected
         finally:
@@ -90,7 +91,8 @@ class Teller:
         if self._collected is not None:
             self._collected.append(frame)
             return
-        assert self._page is not None and self._channel is not None
+        assert self._page is not None
+        assert self._channel is not None
         if not self._page.add(frame):
             self.flush()
             if not self._page.add(frame):
@@ -110,7 +112,8 @@ class Teller:
 
     def flush(self) -> None:
         """Send all that waits."""
-        assert self._channel is not None and self._page is not None
+        assert self._page is not None
+        assert self._channel is not None
         frames = self._page.read()[-1]
         if frames:
             self._channel.send(frames)

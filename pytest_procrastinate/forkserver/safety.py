@@ -54,7 +54,9 @@ class Snapshot:
             return "it started a process"
         if self.python_threads - before.python_threads:
             names = {thread.native_id: thread.name for thread in threading.enumerate()}
-            new = sorted(names.get(each, "?") for each in self.python_threads - before.python_threads)
+            new = sorted(
+                names.get(each, "?") for each in self.python_threads - before.python_threads
+            )
             return f"it started a thread, {new[0]!r}"
         if self.native_threads > before.native_threads and not _has_fork_safe_library():
             return "it started a thread in native code"
@@ -79,7 +81,7 @@ def _open_files() -> list[tuple[int, str]]:
                 elif stat.S_ISREG(mode):
                     found.append((descriptor, f"the file {target}"))
                 elif target.startswith("anon_inode:"):
-                    found.append((descriptor, f"an {target[len('anon_inode:'):].strip('[]')}"))
+                    found.append((descriptor, f"an {target[len('anon_inode:') :].strip('[]')}"))
     return found
 
 

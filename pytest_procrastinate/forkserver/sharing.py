@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -16,7 +17,6 @@ from pytest_procrastinate.pytest_private import (
     scope_of,
     stack_of,
 )
-
 
 SCOPES = ("session", "package", "module", "class", "function")
 BROADER = {scope: SCOPES[:index] for index, scope in enumerate(SCOPES)}
@@ -102,7 +102,7 @@ class Sharing:
             for _, definition, parameter in fixtures_of(item)
         )
 
-    def has_all_broader(self, items: list[pytest.Item], node: Any, scope: str) -> bool:
+    def has_all_broader(self, items: Iterable[pytest.Item], node: Any, scope: str) -> bool:
         """Whether the tests of a scope find all set up that is broader than it.
 
         :param items: From the first of its tests on.

@@ -23,8 +23,8 @@ def become_server(manager: ProcessManager, parent_pid: int) -> None:
     A signal to its group, by a test or by Ctrl-C, is not for it: the pytest process says what it
     means. With handlers, not SIG_IGN: what a fixture starts would inherit that.
 
-    :param parent_pid: The pytest process, or another server. When it has gone, all children are killed, and shared
-        fixtures have some seconds to be torn down.
+    :param parent_pid: The pytest process, or another server. When it has gone, all children are
+        killed, and shared fixtures have some seconds to be torn down.
     """
 
     own_pid = os.getpid()

@@ -150,7 +150,9 @@ class Attempt:
             return False
         # One that had been forked ahead may have died with its fork server, before its turn.
         return self.child.refusal == SERVER_DIED or (
-            self.child.refusal is None and self.ending is not None and self.ending.signal is not None
+            self.child.refusal is None
+            and self.ending is not None
+            and self.ending.signal is not None
         )
 
     def incoming_message(self, message: object) -> None:
@@ -199,7 +201,7 @@ class Attempt:
                 self.incoming_message(message)
         except FrameError:
             pass  # it died while it wrote, or wrote over it
-        if self.done:  # it died between its last word and its leave
+        if self._is_done():  # it died between its last word and its leave
             self._leave(ending)
             return
         if self.child.refusal is not None and not self.began and not self.cause:
@@ -208,6 +210,9 @@ class Attempt:
             self.problem = f"its reports cannot be read: {self.child.error}"
         self._gone(self)
         self._finished(self)
+
+    def _is_done(self) -> bool:
+        return self.done
 
     def scope_left(self, frames: bytes) -> None:
         """Take what the fork server told as it left the test's scopes."""

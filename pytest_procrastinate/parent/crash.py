@@ -13,13 +13,13 @@ import pytest
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.stack import Frame, read_stack, relative_path
 from pytest_procrastinate.process.ending import Ending
-from pytest_procrastinate.pytest_private import crash_repr, expected_to_fail
+from pytest_procrastinate.pytest_private import TerminalRepr, crash_repr, expected_to_fail
 from pytest_procrastinate.quantities import write_duration, write_size
 
 AFTER = {"": "setup", "setup": "call", "call": "teardown", "teardown": "teardown"}
 
 
-class ChildCrashed(Exception):
+class ChildCrashed(Exception):  # noqa: N818  # what it is, not an error of ours
     """The child of a test died. Never raised: it is what ``xfail(raises=...)`` may name."""
 
 
@@ -54,7 +54,12 @@ def _what_is_wrong_with_death(attempt: Attempt, phase: str) -> str | None:
     dies, ending = attempt.settings.dies, attempt.ending
     if dies is None:
         return ""
-    if attempt.problem is not None or ending is None or phase != "call" or not dies.is_met_by(ending):
+    if (
+        attempt.problem is not None
+        or ending is None
+        or phase != "call"
+        or not dies.is_met_by(ending)
+    ):
         return f"dies() expects {dies.describe()} during the call"
     if dies.match is not None:
         told = "\n".join([text for name, text in attempt.captured if name == "stderr"])
@@ -122,7 +127,7 @@ class _CrashText:
             what = _describe(attempt, attempt.ending)
         self.headline = f"{what} in {phase}, at {self._place.place(item.config.rootpath)}"
 
-    def longrepr(self) -> object:
+    def longrepr(self) -> TerminalRepr:
         style = self._item.config.getoption("tbstyle", "auto")
         rows: list[str] = []
         if style in ("auto", "long") and (source := self._place.source()):

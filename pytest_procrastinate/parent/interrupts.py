@@ -14,9 +14,7 @@ from pytest_procrastinate.process.cleanup import SignalState, signal_state
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 REPORT = tuple(
-    signum
-    for name in ("SIGUSR1", "SIGINFO")
-    if (signum := getattr(signal, name, None)) is not None
+    signum for name in ("SIGUSR1", "SIGINFO") if (signum := getattr(signal, name, None)) is not None
 )
 CHANGED = (*INTERRUPTS, *REPORT, signal.SIGTSTP)
 

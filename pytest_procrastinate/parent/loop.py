@@ -1,4 +1,4 @@
-"""The loop over the items: which run here and which in children, when to stop, what is told when."""
+"""Forked items: which child runs next, when its turn is, what is told when, when to stop."""
 
 from __future__ import annotations
 
@@ -106,16 +106,19 @@ class ForkedRun:
         jobs = self._run_settings.jobs
         self._scheduler = Scheduler(len(self._units), Throttled(jobs), jobs, self._may_run)
         with self._interrupts:
-            while not self._scheduler.done and not self._stops:
+            while self._is_under_way():
                 self._go_on()
                 if self._interrupts.count:
                     self._interrupt()
                 self._interrupts.serve(self._supervisor)
-                if not self._scheduler.done and not self._stops:
+                if self._is_under_way():
                     self._supervisor.step()
                 if self._manager.woken:
                     self._manager.woken = False
                     self._leftovers.reap()
+
+    def _is_under_way(self) -> bool:
+        return not self._scheduler.done and not self._stops
 
     @property
     def _stops(self) -> bool:
@@ -158,7 +161,9 @@ class ForkedRun:
                     self._start(self._attempts[key])
             elif (key := scheduler.to_fork()) is not None:
                 self._fork(key)
-            elif (key := scheduler.to_tell()) is not None or (key := self._partly_known()) is not None:
+            elif (key := scheduler.to_tell()) is not None or (
+                key := self._partly_known()
+            ) is not None:
                 self._tell(key)
             else:
                 return
@@ -297,7 +302,12 @@ class ForkedRun:
         if name != "show":
             return False
         key = self._keys.get(attempt)
-        if key == self._scheduler.next_to_tell and not self._units[key].known and attempt.leaves is None and attempt.settings.leaks != "fail":
+        if (
+            key == self._scheduler.next_to_tell
+            and not self._units[key].known
+            and attempt.leaves is None
+            and attempt.settings.leaks != "fail"
+        ):
             self._replay(attempt)
             self._half_told = attempt
         self._servers.answer(attempt)
@@ -382,55 +392,3 @@ class ForkedRun:
         for attempt in self._attempts.values():
             if attempt.child is not None:
                 self._manager.kill_group(attempt.child, signal.SIGKILL)
-
-
-def run_items(session: pytest.Session, settings: dict[pytest.Item, Settings]) -> None:
-    """Run the session's items as pytest's own loop does, the forked ones in children.
-
-    :raises pytest.Session.Interrupted: Collection failed, or something asked for the end.
-    :raises pytest.Session.Failed: ``-x``, ``--maxfail``.
-    """
-    items = session.items
-    forked = [settings[item].forked for item in items]
-    with ForkedRun(session, settings) as run:
-        start = 0
-        while start < len(items):
-            end = start + 1
-            while end < len(items) and forked[end] == forked[start]:
-                end += 1
-            following = items[end] if end < len(items) else None
-            stretch = list(zip(items[start:end], [*items[start + 1 : end], following], strict=True))
-            if forked[start]:
-                run.run(stretch)
-                run.end_stretch()
-                _stop_if_asked(session)
-            else:
-                rest = items[end:]
-                here = next((i for i, item in enumerate(rest) if not settings[item].forked), len(rest))
-                last = items[end - 1]
-                stretch[-1] = last, _shallowest(last, rest[: here + 1])
-                for item, nextitem in stretch:
-                    item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
-                    _stop_if_asked(session)
-            start = end
-
-
-def _stop_if_asked(session: pytest.Session) -> None:
-    if session.shouldfail:
-        raise session.Failed(session.shouldfail)
-    if session.shouldstop:
-        raise session.Interrupted(session.shouldstop)
-
-
-def _shallowest(item: pytest.Item, later: Sequence[pytest.Item]) -> pytest.Item | None:
-    """Return the one of the later items that shares least with ``item``; None where there is none.
-
-    Named as the next item, it has pytest tear down each scope that one of them is outside of:
-    this process does not take part again before the last of them.
-    """
-    chain = item.listchain()
-
-    def shared(other: pytest.Item) -> int:
-        return sum(own is others for own, others in zip(chain, other.listchain(), strict=False))
-
-    return min(later, key=shared, default=None)

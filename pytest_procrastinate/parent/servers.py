@@ -72,7 +72,8 @@ class Servers:
 
     def open_gate(self, attempt: Attempt) -> None:
         """Let a child run its test."""
-        assert attempt.child is not None and attempt.slot is not None
+        assert attempt.child is not None
+        assert attempt.slot is not None
         attempt.child.tell(GATE.pack(*attempt.slot, self._session.testsfailed))
 
     def cancel(self, attempt: Attempt) -> None:
@@ -112,7 +113,9 @@ class Servers:
         :raises ForkError: Nothing was left for it.
         """
         flush_output(c_flusher())
-        forker = RemoteForker(self._manager, self._hear, lambda ending: self._server_died(forker, ending))
+        forker = RemoteForker(
+            self._manager, self._hear, lambda ending: self._server_died(forker, ending)
+        )
         server = ForkServer(
             self._session,
             self._items,

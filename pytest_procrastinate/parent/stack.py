@@ -35,7 +35,10 @@ class Frame:
             return []
         rows = [code[self.line - 1]]
         for row in reversed(code[max(0, self.line - 1 - CONTEXT_LINES) : self.line - 1]):
-            if rows[0].lstrip().startswith(("def ", "async def ", "class ", "@")) or not row.strip():
+            if (
+                rows[0].lstrip().startswith(("def ", "async def ", "class ", "@"))
+                or not row.strip()
+            ):
                 break
             rows.insert(0, row)
         texts = [row.rstrip("\n") for row in rows]
@@ -56,7 +59,9 @@ def read_stack(text: str) -> list[Frame]:
             current = current and not frames
         elif current and (match := _FRAME.match(row)):
             line = match["line"]
-            frames.append(Frame(match["path"], int(line) if line.isdigit() else 0, match["function"]))
+            frames.append(
+                Frame(match["path"], int(line) if line.isdigit() else 0, match["function"])
+            )
     for index, frame in enumerate(frames):
         if index and frame.path.startswith(_PYTEST):
             return frames[:index]

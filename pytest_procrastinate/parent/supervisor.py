@@ -316,5 +316,3 @@ def _is_stopped(pid: int | None) -> bool:
             return file.read().rpartition(b")")[2].split()[0] == b"T"
     except (OSError, IndexError):
         return False
-
-

@@ -42,7 +42,8 @@ TOLD = Unit([], None)
 
 
 def units_of(
-    stretch: Sequence[tuple[pytest.Item, pytest.Item | None]], settings: Mapping[pytest.Item, Settings]
+    stretch: Sequence[tuple[pytest.Item, pytest.Item | None]],
+    settings: Mapping[pytest.Item, Settings],
 ) -> list[Unit]:
     """Return the units of a stretch, in order: neighbours with one node."""
 

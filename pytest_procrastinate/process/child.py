@@ -200,7 +200,9 @@ class ChildProcess:
             while self.error is None and (data := self._read()):
                 self._decode(data)
             if self.error is None and self._decoder.pending:
-                self.error = FrameError(f"ends within a frame, after {self._decoder.pending} bytes of it")
+                self.error = FrameError(
+                    f"ends within a frame, after {self._decoder.pending} bytes of it"
+                )
             self.channel.close()
         self.state = State.REMOVABLE
         if self.result is not None:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 if TYPE_CHECKING:
     import resource
 
-Cause = Literal["", "timeout", "memory limit", "out of memory", "cpu limit", "interrupt", "stopped", "lost"]
+Cause = Literal[
+    "", "timeout", "memory limit", "out of memory", "cpu limit", "interrupt", "stopped", "lost"
+]
 """What made us end a child, or the kernel for us; empty when it ended by itself."""
 
 _CAUSES: frozenset[str] = frozenset(get_args(Cause))

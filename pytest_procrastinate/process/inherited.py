@@ -60,8 +60,8 @@ def tell_the_truth_about(pids: Collection[int]) -> None:
 
     subprocess.Popen._internal_poll = internal_poll  # type: ignore[attr-defined]
     subprocess.Popen._try_wait = try_wait  # type: ignore[attr-defined]
-    multiprocessing.process.BaseProcess.is_alive = is_alive  # type: ignore[method-assign]
-    multiprocessing.process.BaseProcess.join = join  # type: ignore[method-assign]
+    setattr(multiprocessing.process.BaseProcess, "is_alive", is_alive)  # noqa: B010
+    setattr(multiprocessing.process.BaseProcess, "join", join)  # noqa: B010
 
 
 def is_running(pid: int) -> bool:

@@ -159,9 +159,10 @@ class ProcessManager:
         drained.
         """
         forked = self.fork(task.result, completion_handler)
-        if isinstance(forked, ChildProcess):
-            return forked
-        leave(lambda: task.run(forked.channel))
+        if isinstance(forked, InChild):
+            channel = forked.channel
+            leave(lambda: task.run(channel))
+        return forked
 
     def fork(
         self,
@@ -335,7 +336,8 @@ class ProcessManager:
     def cleanup(self) -> None:
         """Let go, in a child, of all that belongs to the manager above it."""
         self._waiter.after_fork()
-        assert self._selector is not None and self.control_pipe is not None
+        assert self._selector is not None
+        assert self.control_pipe is not None
         self._selector.close()
         for end in self.control_pipe:
             end.close()

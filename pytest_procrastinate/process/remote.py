@@ -67,7 +67,9 @@ class RemoteForker:
         try:
             ours, theirs = socket.socketpair()
             return self._order(
-                order, (theirs.fileno(), *descriptors), ChildProcess(result, completion_handler, ours)
+                order,
+                (theirs.fileno(), *descriptors),
+                ChildProcess(result, completion_handler, ours),
             )
         except OSError as error:
             if ours is not None:
@@ -102,8 +104,11 @@ class RemoteForker:
         assert self.server is not None
         self.server.tell(encode(("order", message)))
 
-    def _order(self, order: object, descriptors: Sequence[int], child: ChildProcess) -> ChildProcess:
-        assert self.server is not None and self.server.channel is not None
+    def _order(
+        self, order: object, descriptors: Sequence[int], child: ChildProcess
+    ) -> ChildProcess:
+        assert self.server is not None
+        assert self.server.channel is not None
         number = self._last_number + 1
         frame = encode(("fork", number, len(descriptors), order))
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))

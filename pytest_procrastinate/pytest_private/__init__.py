@@ -4,6 +4,8 @@ Each function says what is private in it. Checked on pytest 8.0.2, 8.4.2 and 9.2
 1.3 to 1.7; ``tests/test_pytest_private*.py`` have a test for each.
 """
 
+from _pytest._code.code import TerminalRepr
+
 from pytest_procrastinate.pytest_private.fixtures import (
     NO_PARAMETER,
     asked_for,
@@ -65,6 +67,7 @@ __all__ = [
     "Inherited",
     "LogFile",
     "Painted",
+    "TerminalRepr",
     "add_junit_notes",
     "among_pytests_own",
     "anything_to_tear_down",

@@ -50,7 +50,7 @@ def divert_hook(
         ("hookwrapper", "wrapper", "optionalhook", "tryfirst", "trylast"), False
     )
     impl = HookImpl(None, "forked-telling", diverted, {**options, "specname": None})  # type: ignore[typeddict-item]
-    impl.argnames = argument_names
+    object.__setattr__(impl, "argnames", argument_names)
     caller._hookimpls[:] = [impl, *kept]
 
 

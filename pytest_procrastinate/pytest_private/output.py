@@ -38,9 +38,9 @@ class CaptureFiles:
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        manager = config.pluginmanager.get_plugin("capturemanager")
-        capturing = getattr(manager, "_global_capturing", None)
-        captures = [getattr(capturing, name, None) for name in ("out", "err")]
+        manager: Any = config.pluginmanager.get_plugin("capturemanager")
+        capturing: Any = getattr(manager, "_global_capturing", None)
+        captures: list[Any] = [getattr(capturing, name, None) for name in ("out", "err")]
         self._captures = [c for c in captures if getattr(c, "tmpfile", None) is not None]
         for capture in self._captures:
             if isinstance(getattr(capture.tmpfile, "buffer", None), io.BytesIO):
@@ -68,7 +68,8 @@ class LogFile:
     def __init__(self, config: pytest.Config) -> None:
         self.descriptor = -1
         plugin = config.pluginmanager.get_plugin("logging-plugin")
-        self._handler = handler = getattr(plugin, "report_handler", None)
+        handler: Any = getattr(plugin, "report_handler", None)
+        self._handler = handler
         if handler is not None:
             self._emit, self._reset = handler.emit, handler.reset
             handler.emit, handler.reset = self.emit, self.reset

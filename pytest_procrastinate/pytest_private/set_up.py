@@ -150,7 +150,7 @@ def leave_item(session: pytest.Session, item: pytest.Item) -> None:
         item._request = False
         item.funcargs = None  # type: ignore[attr-defined]
     session._setupstate.stack.pop(item, None)
-    item._report_sections.clear()  # type: ignore[attr-defined]
+    item._report_sections.clear()
     for _, definition, _ in fixtures_of(item):
         if definition.cached_result is None:
             definition._finalizers.clear()
@@ -227,7 +227,7 @@ def tear_down_scopes(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.
     others = [plugin for plugin in manager.get_plugins() if not _is_pytests_own(plugin)]
     tear_down = manager.subset_hook_caller("pytest_runtest_teardown", others)
     make_report = manager.subset_hook_caller("pytest_runtest_makereport", others)
-    item._report_sections.clear()  # type: ignore[attr-defined]
+    item._report_sections.clear()
     item.stash[caplog_records_key] = {}
     with contextlib.suppress(Exception):  # then its own protocol has told so
         item.stash[xfailed_key] = evaluate_xfail_marks(item)

@@ -6,7 +6,7 @@ Protocol wrappers are therefore entered twice: around our hook in the worker, an
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pytest
 
@@ -23,14 +23,16 @@ class WorkerLoop:
         self._run: ForkedRun | None = None
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> Iterator[object]:
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Have a fork server ready before the first protocol, whose wrappers change the process."""
         with ForkedRun(session, self._settings) as self._run:
             self._run.warm_up()
             return (yield)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> bool | None:
         """Run a forked item; in its child, leave it to pytest."""
         if os.getpid() != self._pid or self._run is None or not self._settings[item].forked:
             return None

@@ -1,0 +1,187 @@
+"""An item that a fork server begins itself: where its protocol is split, and who goes on with what.
+
+The fork happens in the middle of pytest's set-up: the child goes on as if nothing had happened, the
+server raises :class:`.PassOn`, is mute until the protocol has unwound, and lets go of the item.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import os
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_procrastinate.child.run import ChildProgram, PassOn, StartOver
+from pytest_procrastinate.forkserver.safety import Snapshot
+from pytest_procrastinate.forkserver.watchdogs import Watchdogs
+from pytest_procrastinate.process.child import Channel, leave
+from pytest_procrastinate.process.ending import Ending
+from pytest_procrastinate.process.manager import ForkError, InChild
+from pytest_procrastinate.process.remote import Order
+from pytest_procrastinate.pytest_private import (
+    among_pytests_own,
+    anything_to_tear_down,
+    leave_item,
+    on_set_up,
+    parameter_index,
+    set_up_now,
+)
+
+if TYPE_CHECKING:
+    from pytest_procrastinate.forkserver.server import Server
+
+
+class Beginning:
+    """The item that a server has begun, if any; a plugin.
+
+    :param server: Forks, and knows what is shared.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._current: tuple[Order, ChildProgram] | None = None
+        server.session.config.pluginmanager.register(self, "forked-beginning")
+        on_set_up(server.session, self._split_for_test)
+
+    def begin(self, order: Order, program: ChildProgram, channel: Channel, word: bytes) -> None:
+        """Begin an item's protocol in this process; a child goes on with it."""
+        self._current = order, program
+        self._order_here, self._channel_here = order, channel
+        program.point_here()
+        program.begin(channel, word)
+        try:
+            raised = program.run_protocol()
+        except StartOver:
+            channel.close()
+            leave_item(self._server.session, program.item)
+            program.files.clear()
+            self._server.fork(self._order_here, program, word)
+            return
+        except PassOn:
+            channel.close()
+            leave_item(self._server.session, program.item)
+            return
+        if self._current is None:  # the child
+            leave(lambda: program.go_on(self._channel_here, raised))
+        # It ended before anything of its own was set up: a skip.
+        order = self._order_here
+        self._current = None
+        stays = None if program.scopes_end else program.nextitem
+        if program.following is None and (
+            self._server.prepared.inherited.end_above(stays)
+            or anything_to_tear_down(self._server.session, stays)
+        ):
+            program.tell_leaving(all_scopes=stays is None)
+        program.tell_end(raised)
+        self._server.let_go()
+        leave_item(self._server.session, program.item)
+        channel.close()
+        if program.following is not None and raised is None:
+            self._server.fork(order, program.following, word)
+            return
+        os.close(order.descriptors[0])
+        self._server.service.ended(order, Ending(os.getpid(), 0, None, False, None))
+
+    def _split_for_test(self, item: pytest.Item) -> None:
+        """Fork here: the child goes on, the server unwinds the protocol and lets go of the item."""
+        if self._current is None or self._current[1].item is not item:
+            return
+        order, program = self._current
+        if self._server.fork_child(order, program, begun=True):
+            self._current = None
+            self._channel_here.close()
+            self._channel_here = self._server.channel_in_child(order, program)
+            program.prepared.teller.move_to(self._channel_here)
+            program.become_child()
+            program.start_child()
+            return
+        self._current = None
+        self._server.let_go()
+        raise PassOn
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    @among_pytests_own
+    def pytest_fixture_setup(
+        self, fixturedef: Any, request: Any
+    ) -> Generator[None, object, object]:
+        """Split where the first fixture of the test's own is set up, or one that is not shared."""
+        if self._current is None:
+            return (yield)
+        order, program = self._current
+        item = program.item
+        if request.node is item or not self._server.sharing.is_shared(item, fixturedef):
+            while names := self._server.sharing.missing_beside(item):
+                set_up_now(item, names[0])
+                if self._server.sharing.missing_beside(item) == names:
+                    break
+            self._split_for_test(item)
+            return (yield)
+        if self._narrows(program, request):
+            self._split_for_scope(order, program, request.node)
+        self._server.prepared.inherited.definitions.append(fixturedef)
+        program.files.page.note(
+            fixturedef.argname, request.node.nodeid, parameter_index(item, fixturedef)
+        )
+        before = Snapshot.take()
+        value = yield
+        after = Snapshot.take()
+        danger = after.danger_since(before)
+        program.files.page.note("", "", 0)
+        if danger is None or not self._server.sharing.must_check(item, fixturedef):
+            self._server.prepared.processes.update(after.children - before.children)
+            return value
+        self._server.sharing.set_up_fresh(fixturedef)
+        self._server.service.tell(("fresh", fixturedef.argname, danger))
+        self._current = None
+        # The child sets it up again, and tells it if this teardown fails there as well.
+        with contextlib.suppress(Exception):
+            fixturedef.finish(request)
+        self._server.let_go()
+        raise StartOver
+
+    def _narrows(self, program: ChildProgram, request: Any) -> bool:
+        """Whether a module's or class's fixture gets a server of its own, forked from this one.
+
+        If it crashes there, what is set up here is not lost. Not where a test of that scope needs
+        something broader that is missing: it could not be set up there for those outside.
+        """
+        return (
+            request.scope in ("module", "class")
+            and request.node is not self._server.node
+            and anything_to_tear_down(self._server.session, None, but=request.node)
+            and self._server.sharing.has_all_broader(
+                itertools.islice(self._server.items, program.index, None),
+                request.node,
+                request.scope,
+            )
+        )
+
+    def _split_for_scope(self, order: Order, program: ChildProgram, node: Any) -> None:
+        """Fork here: the child is a server for ``node`` and sets it up, this server unwinds."""
+        server = self._server
+        narrower = server.narrower(node)
+        number = narrower.expect(order)
+        watchdogs = Watchdogs()
+        watchdogs.disarm()
+        try:
+            forked = server.manager.fork(result=narrower.forker)
+        except ForkError:
+            narrower.forget(number)
+            return  # set up here, then
+        if isinstance(forked, InChild):
+            assert forked.channel is not None
+            watchdogs.arm(program.item.config, begun=True)
+            server.become_narrower(node, forked.channel, program.item)
+            self._order_here = dataclasses.replace(order, number=number)
+            self._current = self._order_here, program
+            return
+        narrower.forker.server = forked
+        os.close(order.descriptors[0])
+        server.narrowers.append(narrower)
+        self._current = None
+        server.let_go()
+        raise PassOn

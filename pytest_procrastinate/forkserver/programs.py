@@ -1,0 +1,96 @@
+"""What a child is to run: programs made from orders, with the files that came along."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+import pytest
+
+from pytest_procrastinate.child.files import ChildFiles
+from pytest_procrastinate.child.run import ChildProgram, Prepared
+from pytest_procrastinate.forkserver.sharing import Sharing
+from pytest_procrastinate.process.remote import Order
+
+LOCATED_AT_ONCE = 200  # items; more at a time would hold up the first test
+
+
+class Programs:
+    """Makes programs, and keeps the files of children by the numbers that their owner gave them.
+
+    :param items: All items of the session, known to both sides by their index.
+    """
+
+    def __init__(self, prepared: Prepared, items: Sequence[pytest.Item], sharing: Sharing) -> None:
+        self.files: dict[int, ChildFiles] = {}
+        self._prepared = prepared
+        self._items = items
+        self._sharing = sharing
+        self._located = 0
+
+    def of_order(self, order: Order) -> ChildProgram:
+        """Return the program of an order to fork; of its first item, where there are several.
+
+        :raises ValueError: It is no such order.
+        """
+        match order.message:
+            case (int(index), int(count), next_index, int(number), bool(scopes_end)) if count > 0:
+                if index >= self._located:
+                    self._locate(index)
+                if len(order.descriptors) > 1:
+                    if number in self.files:
+                        self.files[number].close()
+                    self.files[number] = ChildFiles(order.descriptors[1:])
+                nextitem = self.item(next_index)
+                following: ChildProgram | None = None
+                for at in range(index + count - 1, index, -1):
+                    following = self._make(at, nextitem, number, scopes_end, following)
+                    nextitem = following.item
+                return self._make(index, nextitem, number, scopes_end, following)
+        raise ValueError(f"not an order: {order.message!r}")
+
+    def of_leaving(self, index: int, next_index: object, number: int) -> ChildProgram:
+        """Return the program of an item whose scopes are to be left."""
+        return ChildProgram(
+            prepared=self._prepared,
+            item=self._items[index],
+            index=index,
+            nextitem=self.item(next_index),
+            files=self.files[number],
+            number=number,
+        )
+
+    def item(self, index: object) -> pytest.Item | None:
+        """Return an item by its index, None for none."""
+        return self._items[index] if isinstance(index, int) else None
+
+    def _make(
+        self,
+        index: int,
+        nextitem: pytest.Item | None,
+        number: int,
+        scopes_end: bool,
+        following: ChildProgram | None,
+    ) -> ChildProgram:
+        item = self._items[index]
+        return ChildProgram(
+            prepared=self._prepared,
+            item=item,
+            index=index,
+            nextitem=nextitem,
+            files=self.files[number],
+            number=number,
+            scopes_end=scopes_end,
+            fresh=self._sharing.mode(item) == "fresh",
+            following=following,
+        )
+
+    def _locate(self, start: int) -> None:
+        """Have the next items find out where they are defined, which they keep.
+
+        Each child would have to find it out again, and copy many pages to do so.
+        """
+        self._located = start + LOCATED_AT_ONCE
+        for item in self._items[start : self._located]:
+            with contextlib.suppress(Exception):  # the item's own protocol will meet it again
+                item.location  # noqa: B018
