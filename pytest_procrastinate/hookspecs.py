@@ -123,6 +123,23 @@ def pytest_forked_child_ending(item: pytest.Item) -> None:
     """
 
 
+@pytest.hookspec(firstresult=True)
+def pytest_forked_run_again(item: pytest.Item, crashes: int) -> str | None:
+    """Say whether a test whose child died is run again, in a new child.
+
+    In the pytest process, once per crash. Not for a crash in a shared fixture.
+
+    :param crashes: How often the test has crashed by now, 1 at the first time.
+    :returns: The outcome of the report that tells of this crash, which somebody has to know in
+        ``pytest_report_teststatus``; empty: nothing is told; None: it is not run again.
+
+    In a conftest of the item's directory or above::
+
+        def pytest_forked_run_again(item, crashes):
+            return "" if crashes < 3 and item.get_closest_marker("shaky") else None
+    """
+
+
 @pytest.hookspec
 def pytest_forked_crashed(item: pytest.Item, report: pytest.TestReport) -> None:
     """Add to the report of a test whose child died.

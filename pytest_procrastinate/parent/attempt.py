@@ -92,6 +92,8 @@ class Attempt:
         self.asked_to_leave = False
         self.scope_messages: list[tuple[str, Any]] = []
         """What the fork server told as it tore these down."""
+        self.outcome: str | None = None
+        """What a crash counts as of a test that is run again; None: it is not."""
         self.done = False
         """Whether the child told all it had to tell."""
         self.problem: str | None = None

@@ -68,6 +68,14 @@ def _what_is_wrong_with_death(attempt: Attempt, phase: str) -> str | None:
     return None
 
 
+def tell_crash_run_again(attempt: Attempt) -> None:
+    """Tell of a crash after which the test is run again, if whoever wants it tells at all."""
+    if attempt.outcome:
+        report = crash_reports(attempt)[0]
+        report.outcome = attempt.outcome  # type: ignore[assignment]
+        attempt.item.ihook.pytest_runtest_logreport(report=report)
+
+
 def _report(item: pytest.Item, phase: str, start: float, stop: float) -> pytest.TestReport:
     return pytest.TestReport(
         nodeid=item.nodeid,

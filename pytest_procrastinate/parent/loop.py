@@ -11,7 +11,7 @@ import pytest
 
 from pytest_procrastinate.options import FRESH_FIXTURES, RUN_SETTINGS, Settings, first_slot
 from pytest_procrastinate.parent.attempt import Attempt, FilePool
-from pytest_procrastinate.parent.crash import crash_reports
+from pytest_procrastinate.parent.crash import crash_reports, tell_crash_run_again
 from pytest_procrastinate.parent.foreground import Terminal
 from pytest_procrastinate.parent.interrupts import Interrupts, signals_found
 from pytest_procrastinate.parent.leftovers import Leftovers
@@ -75,6 +75,7 @@ class ForkedRun:
         self._broken: list[Attempt] = []
         self._half_told: Attempt | None = None
         self._retries = 0
+        self._crashes: dict[pytest.Item, int] = {}
 
     def __enter__(self) -> ForkedRun:
         make_base_temp(self._session.config, self._items)
@@ -240,6 +241,8 @@ class ForkedRun:
         self._retries = 0
         if attempt.died_in_server and attempt.fixture[0]:
             self._broken.append(attempt)
+        if not attempt.done and not attempt.asked_to_leave and self._runs_again(key, attempt):
+            return
         if (attempt.leaves is not None or not attempt.done) and not attempt.asked_to_leave:
             attempt.asked_to_leave = True
             nextitem = None if attempt.leaves else self._next_after(self._units[key])
@@ -248,6 +251,24 @@ class ForkedRun:
                 return
         self._supervisor.finished(attempt)
         self._known(key, attempt)
+
+    def _runs_again(self, key: int, attempt: Attempt) -> bool:
+        """Whether a test whose child died is run again in a new child, as a plugin wants it."""
+        if attempt.problem is not None or attempt.died_in_server or self._should_stop:
+            return False
+        crashes = self._crashes.get(attempt.item, 0) + 1
+        hook = attempt.item.ihook.pytest_forked_run_again
+        attempt.outcome = hook(item=attempt.item, crashes=crashes)
+        if attempt.outcome is None:
+            return False
+        self._crashes[attempt.item] = crashes
+        self._supervisor.finished(attempt)
+        self._free_slot(attempt)
+        self._units[key].known.append(attempt)
+        self._fork(key)
+        if self._scheduler.is_started(key):
+            self._start(self._attempts[key])
+        return True
 
     def _next_after(self, unit: Unit) -> pytest.Item | None:
         """Return the test that the fork server forks for next, be it of the same unit."""
@@ -357,6 +378,9 @@ class ForkedRun:
         where = {"nodeid": item.nodeid, "location": item.location}
         if "pytest_runtest_logstart" not in attempt.told:
             item.ihook.pytest_runtest_logstart(**where)
+        if attempt.outcome is not None:
+            tell_crash_run_again(attempt)
+            return
         for report in crash_reports(attempt):
             item.ihook.pytest_runtest_logreport(report=report)
         if "pytest_runtest_logfinish" not in attempt.told:

@@ -9,7 +9,11 @@ import pytest
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Meet coverage, which pytest-cov has started by now, in a worker of xdist too."""
+    """Meet coverage, which pytest-cov has started by now, in a worker of xdist too, and others."""
+    if "pytest_rerunfailures" in sys.modules or "flaky" in sys.modules:
+        from pytest_procrastinate.with_others.reruns import register_reruns
+
+        register_reruns(session.config)
     if "coverage" in sys.modules:
         from pytest_procrastinate.with_others.coverage import MergedCoverage, running_coverage
 

@@ -1,0 +1,94 @@
+"""Beside pytest-rerunfailures and flaky: a test that crashes is run again, in a new child.
+
+What fails without a crash they run again themselves, in the child. Crashes are counted apart from
+such failures: a child does not know of the crashes before it. Names used of pytest-rerunfailures
+(from 10): ``get_reruns_count``; of flaky (from 3.7): ``_flaky_max_runs``, ``PLUGIN``, ``FlakyPlugin._stream``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+class RerunFailures:
+    """Counts a crash as pytest-rerunfailures counts a failure; a plugin.
+
+    :param module: ``pytest_rerunfailures``.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._reruns = module.get_reruns_count
+
+    @pytest.hookimpl
+    def pytest_forked_run_again(self, item: pytest.Item, crashes: int) -> str | None:
+        """Allow as many reruns as its options and marks do."""
+        return "rerun" if crashes <= (self._reruns(item) or 0) else None
+
+
+class Flaky:
+    """Counts a crash as flaky counts a failure; a plugin.
+
+    :param plugin: flaky's own.
+    """
+
+    def __init__(self, plugin: Any) -> None:
+        self._plugin = plugin
+        self._tell: Callable[[str, object], None] | None = None
+        self._known = 0
+
+    @pytest.hookimpl
+    def pytest_forked_run_again(self, item: pytest.Item, crashes: int) -> str | None:
+        """Allow as many runs as its decorators, marks and options do; note it in its report."""
+        runs = self._runs(item)
+        if crashes >= runs:
+            return None
+        self._plugin._stream.write(
+            f"{item.name} crashed ({runs - crashes} runs remaining out of {runs}).\n"
+        )
+        return ""
+
+    @pytest.hookimpl
+    def pytest_forked_child_started(self, tell: Callable[[str, object], None]) -> None:
+        """Note how far flaky's report has come."""
+        self._tell = tell
+        self._known = len(self._plugin._stream.getvalue())
+
+    @pytest.hookimpl
+    def pytest_forked_child_ending(self) -> None:
+        """Tell what the child has added to it."""
+        added = self._plugin._stream.getvalue()[self._known :]
+        if added and self._tell is not None:
+            self._tell("flaky", added)
+
+    @pytest.hookimpl
+    def pytest_forked_told(self, name: str, payload: object) -> None:
+        """Add it here as well."""
+        if name == "flaky":
+            self._plugin._stream.write(str(payload))
+
+    def _runs(self, item: pytest.Item) -> int:
+        mark = item.get_closest_marker("flaky")
+        if mark is not None:
+            return int(mark.kwargs.get("max_runs", mark.args[0] if mark.args else 2) or 2)
+        function = getattr(item, "function", None)
+        owners = (function, getattr(item, "cls", None))
+        found = [runs for each in owners if (runs := getattr(each, "_flaky_max_runs", None))]
+        if found:
+            return int(found[0])
+        option = item.config.option
+        return int(option.max_runs or 2) if getattr(option, "force_flaky", False) else 1
+
+
+def register_reruns(config: pytest.Config) -> None:
+    """Register what gets along with those that are there."""
+    manager = config.pluginmanager
+    for _, plugin in manager.list_name_plugin():
+        if plugin is not None and getattr(plugin, "__name__", "") == "pytest_rerunfailures":
+            manager.register(RerunFailures(plugin), "forked-rerunfailures")
+            return
+        if plugin is not None and type(getattr(plugin, "PLUGIN", None)).__name__ == "FlakyPlugin":
+            manager.register(Flaky(plugin.PLUGIN), "forked-flaky")
+            return

@@ -1,0 +1,71 @@
+"""A test that crashes is run again where pytest-rerunfailures or flaky would run a failure again."""
+
+from __future__ import annotations
+
+import pytest
+
+CRASHES = """
+import os, pathlib
+import pytest
+
+def crash_until(number):
+    path = pathlib.Path("runs")
+    path.write_text(path.read_text() + "x" if path.exists() else "x")
+    if len(path.read_text()) < number:
+        os.abort()
+"""
+
+
+def test_a_crash_is_rerun_in_a_new_child_and_told_as_a_rerun(pytester):
+    pytest.importorskip("pytest_rerunfailures")
+    pytester.makepyfile(
+        CRASHES
+        + """
+@pytest.mark.flaky(reruns=2)
+def test_third_time():
+    crash_until(3)
+
+@pytest.mark.flaky(reruns=1)
+def test_never():
+    os.abort()
+
+def test_bystander():
+    pass
+"""
+    )
+
+    result = pytester.runpytest_subprocess("--forked", "-rR", timeout=60)
+
+    result.stdout.fnmatch_lines(["RERUN *test_third_time*", "*1 failed, 2 passed, 3 rerun in *"])
+    assert len((pytester.path / "runs").read_text()) == 3
+
+
+def test_flaky_runs_a_crashed_test_again_and_says_so(pytester):
+    pytest.importorskip("flaky")
+    pytester.makepyfile(
+        CRASHES
+        + """
+from flaky import flaky
+
+@flaky(max_runs=3)
+def test_second_time():
+    crash_until(2)
+
+@flaky
+def test_fails_once(tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "once"
+    if not path.exists():
+        path.touch()
+        raise ValueError
+"""
+    )
+
+    result = pytester.runpytest_subprocess("--forked", timeout=60)
+
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "test_second_time crashed (2 runs remaining out of 3).",
+            "test_fails_once failed (1 runs remaining out of 2).",
+        ]
+    )
