@@ -114,6 +114,10 @@ class Scheduler:
             self._next_start += 1
         self._stages[key] = Stage.FINISHED
 
+    def leaves(self, key: int) -> None:
+        """Note that a test runs no more, though not all of it is known: another may start."""
+        self._running.discard(key)
+
     def told(self, key: int) -> None:
         """Note that a test has been told."""
         assert key == self._next_tell

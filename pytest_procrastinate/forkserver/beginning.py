@@ -23,6 +23,7 @@ from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.manager import ForkError, InChild
 from pytest_procrastinate.process.remote import Order
 from pytest_procrastinate.pytest_private import (
+    OUTCOMES,
     among_pytests_own,
     anything_to_tear_down,
     leave_item,
@@ -138,7 +139,7 @@ class Beginning:
         self._server.service.tell(("fresh", fixturedef.argname, danger))
         self._current = None
         # The child sets it up again, and tells it if this teardown fails there as well.
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(*OUTCOMES):
             fixturedef.finish(request)
         self._server.let_go()
         raise StartOver

@@ -139,10 +139,10 @@ class Server:
         """Serve until the owner has gone, then tear down what is left."""
         while self.service.open:
             self.manager.step()
+            while self._leaving and self._leave(min(self._leaving)):
+                pass  # in order: a later one may end the scope that an earlier one is within
             while self._ready and self._is_free_for(self._ready[0][1]):
                 self._take_up(*self._ready.pop(0))
-            for index in list(self._leaving):
-                self._leave(index)
         end_children(self.manager)
         self.manager.shutdown()
         tear_down_all(self.session)
@@ -328,19 +328,19 @@ class Server:
 
     # --- leaving scopes -----------------------------------------------------------------------
 
-    def _leave(self, index: int) -> None:
+    def _leave(self, index: int) -> bool:
         """Tear down the scopes that ended with a test; tell the report, to be merged with its own.
 
-        Once no test runs any more that may use them.
+        Once no test runs any more that may use them: False as long as one does.
         """
         program, nextitem, next_index = self._leaving[index]
         narrower = self._narrower_for(program.item)
         if narrower is not None:
             if index not in narrower.leaving:
                 narrower.leave(index, next_index, program)
-            return
+            return False
         if self._runs_before(index + 1):
-            return
+            return False
         del self._leaving[index]
         below, died = self._left_below.pop(index, (b"", None))
         told = [below]
@@ -360,3 +360,4 @@ class Server:
         else:
             pop_scopes(self.session, nextitem)
         self.service.tell(("left", index, b"".join(told), died))
+        return True

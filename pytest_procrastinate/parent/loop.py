@@ -248,6 +248,9 @@ class ForkedRun:
             nextitem = None if attempt.leaves else self._next_after(self._units[key])
             next_index = None if nextitem is None else self._index[nextitem]
             if self._servers.leave(attempt, self._index[attempt.item], next_index):
+                if self._run_settings.jobs > 1 and self._units[key].left == 1:
+                    self._free_slot(attempt)
+                    self._scheduler.leaves(key)
                 return
         self._supervisor.finished(attempt)
         self._known(key, attempt)

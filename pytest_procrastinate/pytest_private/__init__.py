@@ -18,6 +18,7 @@ from pytest_procrastinate.pytest_private.fixtures import (
     unit_node,
 )
 from pytest_procrastinate.pytest_private.hooks import (
+    OUTCOMES,
     among_pytests_own,
     divert_hook,
 )
@@ -63,6 +64,7 @@ from pytest_procrastinate.pytest_private.set_up import (
 
 __all__ = [
     "NO_PARAMETER",
+    "OUTCOMES",
     "CaptureFiles",
     "Inherited",
     "LogFile",

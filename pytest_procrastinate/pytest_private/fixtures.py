@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from pytest_procrastinate.pytest_private.hooks import OUTCOMES
+
 NO_PARAMETER = object()
 
 
@@ -43,7 +45,7 @@ def set_up_now(item: pytest.Item, name: str) -> None:
         item._request.getfixturevalue(name)  # type: ignore[attr-defined]
     except pytest.exit.Exception:
         raise
-    except Exception:
+    except OUTCOMES:
         pass
 
 

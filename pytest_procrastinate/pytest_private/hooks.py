@@ -10,6 +10,9 @@ import _pytest
 import pytest
 from pluggy import HookImpl
 
+OUTCOMES = (Exception, pytest.skip.Exception, pytest.fail.Exception)
+"""What a test, a fixture or a condition may raise; pytest's own outcomes are no :class:`Exception`."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from _pytest.skipping import evaluate_condition, evaluate_skip_marks, evaluate_xfail_marks
 
+from pytest_procrastinate.pytest_private.hooks import OUTCOMES
+
 
 def condition_holds(item: pytest.Item, mark: pytest.Mark, condition: object) -> bool:
     """Evaluate a mark's condition as ``skipif`` does: a string is evaluated, others are bools.
@@ -29,17 +31,24 @@ def condition_holds(item: pytest.Item, mark: pytest.Mark, condition: object) -> 
 def may_skip(item: pytest.Item) -> bool:
     """Whether marks may skip an item; a condition that is a string is known only at its turn."""
     return any(item.iter_markers("skip")) or any(
-        isinstance(condition, str) or condition
+        isinstance(condition, str) or _is_true(condition)
         for mark in item.iter_markers("skipif")
         for condition in (mark.args or (mark.kwargs.get("condition", True),))
     )
+
+
+def _is_true(condition: object) -> bool:
+    try:
+        return bool(condition)
+    except Exception:  # its own protocol tells that
+        return True
 
 
 def skips_now(item: pytest.Item) -> bool:
     """Whether marks skip an item, evaluated as pytest does in its set-up (``evaluate_skip_marks``)."""
     try:
         return evaluate_skip_marks(item) is not None
-    except Exception:  # its own protocol tells that
+    except OUTCOMES:  # its own protocol tells that
         return False
 
 

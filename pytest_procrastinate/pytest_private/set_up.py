@@ -13,7 +13,7 @@ from _pytest.skipping import evaluate_xfail_marks, xfailed_key
 from _pytest.warnings import catch_warnings_for_item
 
 from pytest_procrastinate.pytest_private.fixtures import _fixture_definitions, fixtures_of
-from pytest_procrastinate.pytest_private.hooks import _is_pytests_own, among_pytests_own
+from pytest_procrastinate.pytest_private.hooks import OUTCOMES, _is_pytests_own, among_pytests_own
 
 
 class Inherited:
@@ -229,7 +229,7 @@ def tear_down_scopes(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.
     make_report = manager.subset_hook_caller("pytest_runtest_makereport", others)
     item._report_sections.clear()
     item.stash[caplog_records_key] = {}
-    with contextlib.suppress(Exception):  # then its own protocol has told so
+    with contextlib.suppress(*OUTCOMES):  # then its own protocol has told so
         item.stash[xfailed_key] = evaluate_xfail_marks(item)
     with catch_warnings_for_item(config, item.ihook, when="runtest", item=item):
         call = pytest.CallInfo.from_call(
