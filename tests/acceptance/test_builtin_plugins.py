@@ -43,7 +43,7 @@ def documented():
 """
 PLUGINS = [
     *("assertion", "cacheprovider", "capture", "debugging", "doctest", "faulthandler"),
-    *("junitxml", "legacypath", "logging", "monkeypatch", "pastebin", "recwarn", "reports"),
+    *("junitxml", "legacypath", "logging", "monkeypatch", "pastebin", "recwarn"),
     *("setuponly", "setupplan", "skipping", "stepwise", "subtests", "terminal"),
     *("threadexception", "tmpdir", "unittest", "unraisableexception", "warnings"),
 ]
@@ -183,8 +183,12 @@ def test_tmp_path_is_named_numbered_and_kept_as_in_a_plain_run(pytester, policy,
             [*(mask(path).replace(f"root-{label}", "root") for path in paths), "left:", *tree(root)]
         )
 
-    assert_same_lines(*found)
     assert found[0].index("left:") == 13
+    if policy == "failed":
+        # since 9.2 a process counts its folders: the number of one that was removed
+        # is taken again in the next child
+        found = [lines[13:] for lines in found]
+    assert_same_lines(*found)
 
 
 def test_folder_of_a_crashed_test_is_kept_like_that_of_a_failed_one(pytester):

