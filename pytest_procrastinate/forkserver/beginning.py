@@ -26,6 +26,7 @@ from pytest_procrastinate.pytest_private import (
     OUTCOMES,
     among_pytests_own,
     anything_to_tear_down,
+    forget_result,
     leave_item,
     on_set_up,
     parameter_index,
@@ -119,7 +120,11 @@ class Beginning:
                 set_up_now(item, names[0])
                 if self._server.sharing.missing_beside(item) == names:
                     break
-            self._split_for_test(item)
+            try:
+                self._split_for_test(item)
+            except PassOn:
+                forget_result(fixturedef)
+                raise
             return (yield)
         if self._narrows(program, request):
             self._split_for_scope(order, program, request.node)
@@ -128,7 +133,13 @@ class Beginning:
             fixturedef.argname, request.node.nodeid, parameter_index(item, fixturedef)
         )
         before = Snapshot.take()
-        value = yield
+        try:
+            value = yield
+        except PassOn:
+            forget_result(fixturedef)  # pytest keeps what a set-up raised, for the next test
+            raise
+        if self._current is None:  # a child, split off where this fixture asked for another one
+            return value
         after = Snapshot.take()
         danger = after.danger_since(before)
         program.files.page.note("", "", 0)

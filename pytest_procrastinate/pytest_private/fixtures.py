@@ -12,6 +12,12 @@ from pytest_procrastinate.pytest_private.hooks import OUTCOMES
 NO_PARAMETER = object()
 
 
+def forget_result(definition: Any) -> None:
+    """Make a fixture one that has not been set up (``cached_result``, ``_finalizers``)."""
+    definition.cached_result = None
+    definition._finalizers.clear()
+
+
 def fixtures_of(item: pytest.Item) -> Iterator[tuple[str, Any, Any]]:
     """Give name, definition and parameter of each fixture an item asks for, broad ones first.
 

@@ -1,4 +1,4 @@
-"""A test that crashes is run again where pytest-rerunfailures or flaky would run a failure again."""
+"""A test that crashes is run again where pytest-rerunfailures or flaky would run it again."""
 
 from __future__ import annotations
 
