@@ -92,21 +92,31 @@ MEASURE = textwrap.dedent(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tests", type=int, default=500)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--import", dest="module", default="numpy", help="what the tests import; '' for nothing")
+    parser.add_argument(
+        "--import", dest="module", default="numpy", help="what the tests import; '' for nothing"
+    )
     parser.add_argument("--json", help="write all figures to this file")
     parser.add_argument("contenders", nargs="*", default=list(CONTENDERS))
     args = parser.parse_args()
     unknown = set(args.contenders) - set(CONTENDERS)
     if unknown:
-        parser.error(f"no such contender: {', '.join(sorted(unknown))}; there are {', '.join(CONTENDERS)}")
+        parser.error(
+            f"no such contender: {', '.join(sorted(unknown))}; there are {', '.join(CONTENDERS)}"
+        )
     with tempfile.TemporaryDirectory() as folder:
         suite = pathlib.Path(folder, "test_trivial.py")
         head = f"import {args.module}\n" if args.module else ""
-        suite.write_text(f"{head}import pytest\n@pytest.mark.parametrize('i', range({args.tests}))\ndef test(i): pass\n")
-        figures: dict[str, list[dict[str, float]]] = {name: [] for name in ("bare", "plain", *args.contenders)}
+        suite.write_text(
+            f"{head}import pytest\n@pytest.mark.parametrize('i', range({args.tests}))\ndef test(i): pass\n"
+        )
+        figures: dict[str, list[dict[str, float]]] = {
+            name: [] for name in ("bare", "plain", *args.contenders)
+        }
         for _ in range(args.runs):
             told = run(folder, PLAIN, bare=200)
             figures["bare"].append(told["bare"])
@@ -122,26 +132,53 @@ def main() -> int:
 def run(folder: str, options: list[str], bare: int = 0) -> dict:
     told = pathlib.Path(folder, "told.json")
     environment = dict(os.environ, BARE=str(bare or ""), TOLD=str(told), PYTEST_ADDOPTS="")
-    command = [sys.executable, "-c", MEASURE, "-q", "-p", "no:cacheprovider", "--rootdir", folder, folder, *options]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=900)
+    command = [
+        sys.executable,
+        "-c",
+        MEASURE,
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        folder,
+        folder,
+        *options,
+    ]
+    done = subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=900
+    )
     figures = json.loads(told.read_text())
     if figures["status"]:
-        sys.exit(f"{options}: exit status {figures['status']}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        sys.exit(
+            f"{options}: exit status {figures['status']}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
     return figures
 
 
 def show(figures: dict[str, list[dict]], tests: int) -> None:
     bare = figures.pop("bare")
     wall, cpu, faults, pipelined = (
-        statistics.median(run[key] for run in bare) for key in ("wall", "cpu", "faults", "pipelined")
+        statistics.median(run[key] for run in bare)
+        for key in ("wall", "cpu", "faults", "pipelined")
     )
-    print(f"Python {platform.python_version()}, pytest {version('pytest')}, {os.cpu_count()} cores, {platform.machine()}")
-    print(f"bare fork: {wall * 1e3:.2f} ms wall, {cpu * 1e3:.2f} ms CPU, {faults:.0f} faults in the child")
-    print(f"cores: pipelined bare forks take {pipelined:.2f} of that (at most 0.80: two cores are free)")
+    print(
+        f"Python {platform.python_version()}, pytest {version('pytest')}, {os.cpu_count()} cores, {platform.machine()}"
+    )
+    print(
+        f"bare fork: {wall * 1e3:.2f} ms wall, {cpu * 1e3:.2f} ms CPU, {faults:.0f} faults in the child"
+    )
+    print(
+        f"cores: pipelined bare forks take {pipelined:.2f} of that (at most 0.80: two cores are free)"
+    )
     plain = figures.pop("plain")
-    base = {key: statistics.median(run[key] for run in plain) for key in ("wall", "cpu", "faults", "own_faults")}
+    base = {
+        key: statistics.median(run[key] for run in plain)
+        for key in ("wall", "cpu", "faults", "own_faults")
+    }
     print(f"plain: {base['wall']:.2f} s for {tests} tests")
-    print(f"{'':14}{'over':>7}  {'(spread)':13}{'CPU':>6}{'faults':>8}{'in pytest':>11}{'seconds':>9}")
+    print(
+        f"{'':14}{'over':>7}  {'(spread)':13}{'CPU':>6}{'faults':>8}{'in pytest':>11}{'seconds':>9}"
+    )
     for name, runs in figures.items():
         over = [(run["wall"] - base["wall"]) / tests / wall for run in runs]
         used = statistics.median((run["cpu"] - base["cpu"]) / tests / cpu for run in runs)
@@ -149,7 +186,9 @@ def show(figures: dict[str, list[dict]], tests: int) -> None:
         own = statistics.median((run["own_faults"] - base["own_faults"]) / tests for run in runs)
         seconds = statistics.median(run["wall"] for run in runs)
         spread = f"({min(over):.2f}-{max(over):.2f})"
-        print(f"{name:14}{statistics.median(over):7.2f}  {spread:13}{used:6.2f}{all_faults:8.0f}{own:11.0f}{seconds:9.2f}")
+        print(
+            f"{name:14}{statistics.median(over):7.2f}  {spread:13}{used:6.2f}{all_faults:8.0f}{own:11.0f}{seconds:9.2f}"
+        )
 
 
 def version(name: str) -> str:

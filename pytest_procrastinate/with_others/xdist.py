@@ -29,6 +29,19 @@ class WorkerLoop:
             self._run.warm_up()
             return (yield)
 
+    @pytest.hookimpl
+    def pytest_forked_server_started(self, session: pytest.Session) -> None:
+        """Let go of execnet's descriptors: held by a child, they keep the controller waiting."""
+        for plugin in session.config.pluginmanager.get_plugins():
+            gateway = getattr(getattr(plugin, "channel", None), "gateway", None)
+            io = getattr(gateway, "_io", None)  # execnet's Popen2IO
+            for file in (getattr(io, "infile", None), getattr(io, "outfile", None)):
+                if file is not None:
+                    # Not closed: the file object would close whatever gets that number next.
+                    null = os.open(os.devnull, os.O_RDWR)
+                    os.dup2(null, file.fileno(), inheritable=False)
+                    os.close(null)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(
         self, item: pytest.Item, nextitem: pytest.Item | None
