@@ -138,7 +138,7 @@ class Beginning:
         except PassOn:
             forget_result(fixturedef)  # pytest keeps what a set-up raised, for the next test
             raise
-        if self._current is None:  # a child, split off where this fixture asked for another one
+        if not self._is_under_way():  # a child, split off where this fixture asked for another one
             return value
         after = Snapshot.take()
         danger = after.danger_since(before)
@@ -154,6 +154,9 @@ class Beginning:
             fixturedef.finish(request)
         self._server.let_go()
         raise StartOver
+
+    def _is_under_way(self) -> bool:
+        return self._current is not None
 
     def _narrows(self, program: ChildProgram, request: Any) -> bool:
         """Whether a module's or class's fixture gets a server of its own, forked from this one.

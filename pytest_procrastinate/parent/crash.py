@@ -23,6 +23,21 @@ class ChildCrashed(Exception):  # noqa: N818  # what it is, not an error of ours
     """The child of a test died. Never raised: it is what ``xfail(raises=...)`` may name."""
 
 
+def tell_crash(attempt: Attempt) -> None:
+    """Tell pytest what a dead child still owed."""
+    item = attempt.item
+    where = {"nodeid": item.nodeid, "location": item.location}
+    if "pytest_runtest_logstart" not in attempt.told:
+        item.ihook.pytest_runtest_logstart(**where)
+    if attempt.outcome is not None:
+        _tell_crash_run_again(attempt)
+        return
+    for report in crash_reports(attempt):
+        item.ihook.pytest_runtest_logreport(report=report)
+    if "pytest_runtest_logfinish" not in attempt.told:
+        item.ihook.pytest_runtest_logfinish(**where)
+
+
 def crash_reports(attempt: Attempt) -> list[pytest.TestReport]:
     """Return the reports that a dead child still owed: the crash, then what reporters expect."""
     item = attempt.item
@@ -68,7 +83,7 @@ def _what_is_wrong_with_death(attempt: Attempt, phase: str) -> str | None:
     return None
 
 
-def tell_crash_run_again(attempt: Attempt) -> None:
+def _tell_crash_run_again(attempt: Attempt) -> None:
     """Tell of a crash after which the test is run again, if whoever wants it tells at all."""
     if attempt.outcome:
         report = crash_reports(attempt)[0]

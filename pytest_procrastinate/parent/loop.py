@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import threading
 from collections.abc import Collection, Sequence
@@ -11,12 +12,12 @@ import pytest
 
 from pytest_procrastinate.options import FRESH_FIXTURES, RUN_SETTINGS, Settings, first_slot
 from pytest_procrastinate.parent.attempt import Attempt, FilePool
-from pytest_procrastinate.parent.crash import crash_reports, tell_crash_run_again
+from pytest_procrastinate.parent.crash import tell_crash
 from pytest_procrastinate.parent.foreground import Terminal
 from pytest_procrastinate.parent.interrupts import Interrupts, signals_found
 from pytest_procrastinate.parent.leftovers import Leftovers
 from pytest_procrastinate.parent.limits import Breaches
-from pytest_procrastinate.parent.replay import fail_for, merge_teardown, replay
+from pytest_procrastinate.parent.replay import fail_for, replay, replay_all
 from pytest_procrastinate.parent.servers import Servers
 from pytest_procrastinate.parent.slots import Slots
 from pytest_procrastinate.parent.supervisor import Supervisor
@@ -62,7 +63,11 @@ class ForkedRun:
         )
         self._terminal = Terminal()
         self._supervisor = Supervisor(
-            session.config, self._manager, self._servers.server_of, self._say, self._terminal
+            session.config,
+            self._manager,
+            self._servers.server_of,
+            functools.partial(say, session.config),
+            self._terminal,
         )
         self._leftovers = Leftovers(session.config, self._pids)
         self._breaches = Breaches()
@@ -128,9 +133,6 @@ class ForkedRun:
     @property
     def _should_stop(self) -> bool:
         return bool(self._session.shouldfail or self._session.shouldstop)
-
-    def _say(self, text: str) -> None:
-        say(self._session.config, text)
 
     def warm_up(self) -> None:
         """Start the fork server now.
@@ -340,13 +342,7 @@ class ForkedRun:
     def _replay(self, attempt: Attempt) -> None:
         messages, attempt.messages = attempt.messages, []
         with self._leftovers.others_at_work():
-            self._replay_all(attempt, messages)
-
-    def _replay_all(self, attempt: Attempt, messages: list[tuple[str, Any]]) -> None:
-        for name, payload in messages:
-            if name == "pytest_runtest_logreport":
-                payload = merge_teardown(payload, attempt.scope_messages)
-            replay(attempt.item, name, payload)
+            replay_all(attempt.item, messages, attempt.scope_messages)
 
     def _tell(self, key: int) -> None:
         """Tell what is known of a unit and has not been told."""
@@ -366,7 +362,7 @@ class ForkedRun:
                 attempt.forget_teardown()  # it was left before there was a report
             self._replay(attempt)
             if not attempt.done:
-                self._tell_crash(attempt)
+                tell_crash(attempt)
             for name, payload in attempt.scope_messages:
                 if name != "pytest_runtest_logreport":
                     replay(attempt.item, name, payload)
@@ -375,19 +371,6 @@ class ForkedRun:
                 self._half_told = None
             attempt.release()
             self._keys.pop(attempt, None)
-
-    def _tell_crash(self, attempt: Attempt) -> None:
-        item = attempt.item
-        where = {"nodeid": item.nodeid, "location": item.location}
-        if "pytest_runtest_logstart" not in attempt.told:
-            item.ihook.pytest_runtest_logstart(**where)
-        if attempt.outcome is not None:
-            tell_crash_run_again(attempt)
-            return
-        for report in crash_reports(attempt):
-            item.ihook.pytest_runtest_logreport(report=report)
-        if "pytest_runtest_logfinish" not in attempt.told:
-            item.ihook.pytest_runtest_logfinish(**where)
 
     # --- ending -------------------------------------------------------------------------------
 

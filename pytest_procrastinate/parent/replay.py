@@ -46,6 +46,19 @@ def replay(item: pytest.Item, name: str, payload: Any) -> None:
         _raise(*payload)
 
 
+def replay_all(
+    item: pytest.Item, messages: list[tuple[str, Any]], scope_messages: list[tuple[str, Any]]
+) -> None:
+    """Tell messages in order, the report of scopes that ended merged into the test's own.
+
+    :raises BaseException: As :func:`replay`.
+    """
+    for name, payload in messages:
+        if name == "pytest_runtest_logreport":
+            payload = merge_teardown(payload, scope_messages)
+        replay(item, name, payload)
+
+
 def merge_teardown(payload: Any, scope_messages: list[tuple[str, Any]]) -> Any:
     """Return the payload of a report with that of the scopes that ended with the test merged in.
 

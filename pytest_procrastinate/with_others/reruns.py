@@ -90,6 +90,7 @@ def register_reruns(config: pytest.Config) -> None:
         if plugin is not None and getattr(plugin, "__name__", "") == "pytest_rerunfailures":
             manager.register(RerunFailures(plugin), "forked-rerunfailures")
             return
-        if plugin is not None and type(getattr(plugin, "PLUGIN", None)).__name__ == "FlakyPlugin":
-            manager.register(Flaky(plugin.PLUGIN), "forked-flaky")
+        flaky = getattr(plugin, "PLUGIN", None)
+        if type(flaky).__name__ == "FlakyPlugin":
+            manager.register(Flaky(flaky), "forked-flaky")
             return
