@@ -47,7 +47,10 @@ def environment(plugin: Plugin, folder: Path) -> Path:
 def versions(python: Path, plugin: Plugin) -> str:
     """Return name and version of what was tried."""
     names = [name.partition("<")[0] for name in (*plugin.packages, "pytest")]
-    code = "import sys, importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in sys.argv[1:]), sep=', ')"
+    code = (
+        "import sys, importlib.metadata as m; "
+        "print(*(f'{n} {m.version(n)}' for n in sys.argv[1:]), sep=', ')"
+    )
     told = subprocess.run(
         [python, "-c", code, *dict.fromkeys(names)], capture_output=True, text=True, check=True
     )
