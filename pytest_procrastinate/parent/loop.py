@@ -206,7 +206,7 @@ class ForkedRun:
                 self._index[item],
                 next_index,
                 count=unit.left,
-                scopes_end=self._next_in_server(unit) is None,
+                scopes_end=unit.next_forked is None,
             )
         except ForkError as error:
             attempt.problem = f"no child could be forked: {error.strerror}"
@@ -220,11 +220,6 @@ class ForkedRun:
                 attempt.die_as(broken)
                 return True
         return False
-
-    def _next_in_server(self, unit: Unit) -> pytest.Item | None:
-        """Return the test after a unit that the same fork server will fork."""
-        nextitem = unit.nextitem
-        return nextitem if nextitem is not None and self._settings[nextitem].forked else None
 
     def _finished(self, attempt: Attempt) -> None:
         key = self._keys.get(attempt)
@@ -247,7 +242,7 @@ class ForkedRun:
             return
         if (attempt.leaves is not None or not attempt.done) and not attempt.asked_to_leave:
             attempt.asked_to_leave = True
-            nextitem = None if attempt.leaves else self._next_after(self._units[key])
+            nextitem = None if attempt.leaves else self._units[key].next_after
             next_index = None if nextitem is None else self._index[nextitem]
             if self._servers.leave(attempt, self._index[attempt.item], next_index):
                 if self._run_settings.jobs > 1 and self._units[key].left == 1:
@@ -274,10 +269,6 @@ class ForkedRun:
         if self._scheduler.is_started(key):
             self._start(self._attempts[key])
         return True
-
-    def _next_after(self, unit: Unit) -> pytest.Item | None:
-        """Return the test that the fork server forks for next, be it of the same unit."""
-        return unit.rest[1][0] if unit.left > 1 else self._next_in_server(unit)
 
     def _known(self, key: int, attempt: Attempt) -> None:
         """Note that all is known of a test; go on with its unit, in the same child or a new one."""

@@ -19,11 +19,13 @@ class Unit:
 
     :ivar rest: The items that are not known yet, the running one first.
     :ivar nextitem: The item after the unit.
+    :ivar next_forked: The same, if the same fork server will fork it.
     :ivar known: Attempts of which all is known, and which have not been told.
     """
 
     rest: list[tuple[pytest.Item, pytest.Item | None]]
     nextitem: pytest.Item | None
+    next_forked: pytest.Item | None
     known: list[Attempt] = dataclasses.field(default_factory=list)
 
     @property
@@ -32,12 +34,17 @@ class Unit:
         return self.rest[0][0]
 
     @property
+    def next_after(self) -> pytest.Item | None:
+        """The test that the fork server forks after the running one, be it of the same unit."""
+        return self.rest[1][0] if self.left > 1 else self.next_forked
+
+    @property
     def left(self) -> int:
         """How many items are not known yet."""
         return len(self.rest)
 
 
-TOLD = Unit([], None)
+TOLD = Unit([], None, None)
 """Stands for each unit that has been told: what is kept of a test does not grow with the run."""
 
 
@@ -50,5 +57,10 @@ def units_of(
     def node(pair: tuple[pytest.Item, pytest.Item | None]) -> object:
         return unit_node(pair[0], settings[pair[0]].scope)
 
-    units = (list(pairs) for _, pairs in itertools.groupby(stretch, key=node))
-    return [Unit(pairs, pairs[-1][1]) for pairs in units]
+    units = []
+    for _, group in itertools.groupby(stretch, key=node):
+        pairs = list(group)
+        nextitem = pairs[-1][1]
+        forked = nextitem is not None and settings[nextitem].forked
+        units.append(Unit(pairs, nextitem, nextitem if forked else None))
+    return units
