@@ -99,6 +99,11 @@ class ChildProgram:
         self.prepared.marker.begin(self.item, self.files)
         self.prepared.teller.speak_for(channel, self.files.page, live=self.prepared.live)
 
+    def set_up_fresh(self) -> ChildProgram:
+        """Return the same program, setting up all that it needs."""
+        following = None if self.following is None else self.following.set_up_fresh()
+        return dataclasses.replace(self, fresh=True, following=following)
+
     def point_here(self) -> None:
         """Have output, log and the stack of a crash written into this test's files."""
         self.prepared.capture.point_at(self.files)

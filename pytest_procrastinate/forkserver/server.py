@@ -120,6 +120,7 @@ class Server:
         self._waiting: dict[int, int] = {}
         self._ready: list[tuple[Order, ChildProgram]] = []
         self._leaving: dict[int, tuple[ChildProgram, pytest.Item | None, int | None]] = {}
+        self._passed = -1
         self._left_below: dict[int, tuple[bytes, object]] = {}
         self.narrowers: list[Narrower] = []
         self.node: Any = prepared.session
@@ -159,10 +160,16 @@ class Server:
         if self._narrower_for(program.item) is not None:
             return True
         self._pop_empty_scopes(program.item)
+        if self._is_late(program):
+            return True
         return self.sharing.fits(program.item) and not (
             (self.sharing.changes(program.item) or may_skip(program.item))
             and self._runs_before(program.index)
         )
+
+    def _is_late(self, program: ChildProgram) -> bool:
+        """Whether its scopes have been left: the rest of a unit whose child died beside others."""
+        return program.index < self._passed and not self.sharing.fits(program.item)
 
     def _narrower_for(self, item: pytest.Item) -> Narrower | None:
         return next((each for each in self.narrowers if each.serves(item)), None)
@@ -213,10 +220,14 @@ class Server:
             os.close(order.descriptors[0])
             self.service.ended(order, Ending.lost(0))
             return
-        if self.sharing.is_complete(program.item) and not skips_now(program.item):
+        if self._is_late(program):
+            channel.close()
+            self.fork(order, program.set_up_fresh(), word)
+        elif self.sharing.is_complete(program.item) and not skips_now(program.item):
             channel.close()
             self.fork(order, program, word)
         else:
+            self._passed = max(self._passed, program.index)
             self._beginning.begin(order, program, channel, word)
 
     def _obey(self, order: object) -> None:
@@ -342,6 +353,7 @@ class Server:
         if self._runs_before(index + 1):
             return False
         del self._leaving[index]
+        self._passed = max(self._passed, index)
         below, died = self._left_below.pop(index, (b"", None))
         told = [below]
         if anything_to_tear_down(self.session, nextitem):
