@@ -161,9 +161,8 @@ def show(figures: dict[str, list[dict]], tests: int) -> None:
         statistics.median(run[key] for run in bare)
         for key in ("wall", "cpu", "faults", "pipelined")
     )
-    print(
-        f"Python {platform.python_version()}, pytest {version('pytest')}, {os.cpu_count()} cores, {platform.machine()}"
-    )
+    python, machine = platform.python_version(), platform.machine()
+    print(f"Python {python}, pytest {version('pytest')}, {os.cpu_count()} cores, {machine}")
     print(
         f"bare fork: {wall * 1e3:.2f} ms wall, {cpu * 1e3:.2f} ms CPU, {faults:.0f} faults in the child"
     )
@@ -186,9 +185,8 @@ def show(figures: dict[str, list[dict]], tests: int) -> None:
         own = statistics.median((run["own_faults"] - base["own_faults"]) / tests for run in runs)
         seconds = statistics.median(run["wall"] for run in runs)
         spread = f"({min(over):.2f}-{max(over):.2f})"
-        print(
-            f"{name:14}{statistics.median(over):7.2f}  {spread:13}{used:6.2f}{all_faults:8.0f}{own:11.0f}{seconds:9.2f}"
-        )
+        first = f"{name:14}{statistics.median(over):7.2f}  {spread:13}"
+        print(f"{first}{used:6.2f}{all_faults:8.0f}{own:11.0f}{seconds:9.2f}")
 
 
 def version(name: str) -> str:

@@ -13,7 +13,7 @@ from pytest_procrastinate.child.capture import OwnCapture
 from pytest_procrastinate.child.files import ChildFiles
 from pytest_procrastinate.child.streams import flush_output
 from pytest_procrastinate.child.supervised import TimedPhases, begin_child, wait_at_gate
-from pytest_procrastinate.child.telling import Teller
+from pytest_procrastinate.child.telling import Teller, tell_what_is_noted
 from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.process.child import Channel
 from pytest_procrastinate.process.cleanup import SignalState, lead_own_group
@@ -145,6 +145,7 @@ class ChildProgram:
     def run_protocol(self) -> tuple[object, ...] | None:
         """Run the item's protocol; return what it raised, as the pytest process needs it."""
         item = self.item
+        tell_what_is_noted(self.prepared.teller, item)
         self.prepared.inherited.goes_on = self.following is not None
         try:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=self.nextitem)

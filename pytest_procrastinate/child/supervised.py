@@ -109,6 +109,7 @@ class TimedPhases(PhaseMarker):
 
     @among_pytests_own
     def _enter(self, phase: str) -> Iterator[None]:
+        __tracebackhide__ = True
         if self.page is None:
             return (yield)
         self.page.enter(phase)

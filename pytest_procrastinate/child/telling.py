@@ -134,6 +134,33 @@ class Teller:
         return receive
 
 
+class ToldProperties(list[tuple[str, object]]):
+    """``item.user_properties`` of a running test: kept by the parent as well, should the test die."""
+
+    def __init__(self, teller: Teller, properties: list[tuple[str, object]]) -> None:
+        super().__init__(properties)
+        self._teller = teller
+
+    def append(self, pair: tuple[str, object]) -> None:
+        """Record one."""
+        super().append(pair)
+        self._teller.tell("property", pair)
+
+
+def tell_what_is_noted(teller: Teller, item: pytest.Item) -> None:
+    """Tell of properties and xfail marks that a test gives itself as it runs: a crash needs them."""
+    item.user_properties = ToldProperties(teller, item.user_properties)
+    add_marker = item.add_marker
+
+    def add_and_tell(marker: Any, append: bool = True) -> None:
+        add_marker(marker, append)
+        mark = getattr(marker, "mark", None)
+        if mark is not None and mark.name == "xfail" and "raises" not in mark.kwargs:
+            teller.tell("xfail", (mark.args, mark.kwargs))
+
+    item.add_marker = add_and_tell  # type: ignore[method-assign]
+
+
 class PhaseMarker:
     """Notes in the shared page which phase begins; a plugin."""
 
@@ -142,6 +169,7 @@ class PhaseMarker:
 
     @among_pytests_own
     def _enter(self, phase: str) -> Iterator[None]:
+        __tracebackhide__ = True
         if self.page is not None:
             self.page.enter(phase)
         return (yield)
@@ -149,16 +177,19 @@ class PhaseMarker:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     @among_pytests_own
     def pytest_runtest_setup(self) -> Iterator[None]:
+        __tracebackhide__ = True
         return (yield from self._enter("setup"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     @among_pytests_own
     def pytest_runtest_call(self) -> Iterator[None]:
+        __tracebackhide__ = True
         return (yield from self._enter("call"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     @among_pytests_own
     def pytest_runtest_teardown(self) -> Iterator[None]:
+        __tracebackhide__ = True
         return (yield from self._enter("teardown"))
 
 

@@ -111,6 +111,7 @@ class Beginning:
         self, fixturedef: Any, request: Any
     ) -> Generator[None, object, object]:
         """Split where the first fixture of the test's own is set up, or one that is not shared."""
+        __tracebackhide__ = True
         if self._current is None:
             return (yield)
         order, program = self._current

@@ -44,7 +44,6 @@ from pytest_procrastinate.pytest_private import (
     may_skip,
     pop_scopes,
     repeat_registrations,
-    skips_now,
     tear_down_all,
     tear_down_scopes,
 )
@@ -163,13 +162,17 @@ class Server:
         if self._is_late(program):
             return True
         return self.sharing.fits(program.item) and not (
-            (self.sharing.changes(program.item) or may_skip(program.item))
+            (self.sharing.changes(program.item) or self._may_skip(program))
             and self._runs_before(program.index)
         )
 
     def _is_late(self, program: ChildProgram) -> bool:
         """Whether its scopes have been left: the rest of a unit whose child died beside others."""
         return program.index < self._passed and not self.sharing.fits(program.item)
+
+    def _may_skip(self, program: ChildProgram) -> bool:
+        """Whether the item may be skipped by marks: then it is begun here, and costs no fork."""
+        return program.following is None and may_skip(program.item)
 
     def _narrower_for(self, item: pytest.Item) -> Narrower | None:
         return next((each for each in self.narrowers if each.serves(item)), None)
@@ -190,7 +193,7 @@ class Server:
         elif (
             self.sharing.fits(program.item)
             and self.sharing.is_complete(program.item)
-            and (program.following is not None or not may_skip(program.item))
+            and not self._may_skip(program)
         ):
             self.fork(order, program)
         else:
@@ -223,7 +226,7 @@ class Server:
         if self._is_late(program):
             channel.close()
             self.fork(order, program.set_up_fresh(), word)
-        elif self.sharing.is_complete(program.item) and not skips_now(program.item):
+        elif self.sharing.is_complete(program.item) and not self._may_skip(program):
             channel.close()
             self.fork(order, program, word)
         else:

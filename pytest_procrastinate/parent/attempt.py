@@ -89,6 +89,8 @@ class Attempt:
         """The names of what was told."""
         self.leaves: bool | None = None
         """Whether shared scopes end with the test: True all, False those that the next is not in."""
+        self.noted: list[tuple[str, Any]] = []
+        """What the test noted on itself: properties, xfail marks."""
         self.asked_to_leave = False
         self.scope_messages: list[tuple[str, Any]] = []
         """What the fork server told as it tore these down."""
@@ -168,6 +170,9 @@ class Attempt:
             return
         if name == "pytest_runtest_logreport":
             self._note_report(payload)
+        if name in ("property", "xfail"):
+            self.noted.append((name, payload))
+            return
         if name == "leaves":
             self.leaves = bool(payload)
             return

@@ -41,10 +41,13 @@ def tell_crash(attempt: Attempt) -> None:
 def crash_reports(attempt: Attempt) -> list[pytest.TestReport]:
     """Return the reports that a dead child still owed: the crash, then what reporters expect."""
     item = attempt.item
+    for args, kwargs in (what for name, what in attempt.noted if name == "xfail"):
+        item.add_marker(pytest.mark.xfail(*args, **kwargs))
     phase = attempt.phase or AFTER[attempt.told_phase]
     now, wall = time.monotonic(), time.time()
     seconds = max(0.0, now - attempt.phase_began) if attempt.phase_began else 0.0
     report = _report(item, phase, wall - seconds, wall)
+    report.user_properties += [pair for name, pair in attempt.noted if name == "property"]
     report.sections = [*attempt.sections, *_captured(attempt, phase)]
     unexpected = _what_is_wrong_with_death(attempt, phase)
     if unexpected is None:  # dies() expects it
@@ -61,6 +64,7 @@ def crash_reports(attempt: Attempt) -> list[pytest.TestReport]:
         return [report]
     teardown = _report(item, "teardown", wall, wall)
     teardown.sections = list(report.sections)
+    teardown.user_properties = list(report.user_properties)
     return [report, teardown]
 
 

@@ -27,7 +27,6 @@ from pytest_procrastinate.pytest_private.marks import (
     condition_holds,
     expected_to_fail,
     may_skip,
-    skips_now,
 )
 from pytest_procrastinate.pytest_private.output import (
     CaptureFiles,
@@ -102,7 +101,6 @@ __all__ = [
     "restore_subtest",
     "scope_of",
     "set_up_now",
-    "skips_now",
     "stack_of",
     "take_junit_notes",
     "tear_down_all",

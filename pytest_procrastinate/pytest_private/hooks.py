@@ -20,7 +20,8 @@ def among_pytests_own(function: F) -> F:
     """Have a function's frames left out of tracebacks as pytest's own are: by where they are.
 
     ``Function._traceback_filter`` goes by the file. Hiding them by ``__tracebackhide__`` is not the
-    same: pytest says so where a traceback has no frame that it may show.
+    same: pytest says so where a traceback has no frame that it may show. Where there are only
+    pytest's own it shows them all: a function needs both then.
     """
     plain: Any = function
     name = os.path.join(os.path.dirname(_pytest.__file__), "pytest_procrastinate")

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from _pytest.skipping import evaluate_condition, evaluate_skip_marks, evaluate_xfail_marks
-
-from pytest_procrastinate.pytest_private.hooks import OUTCOMES
+from _pytest.skipping import evaluate_condition, evaluate_xfail_marks
 
 
 def condition_holds(item: pytest.Item, mark: pytest.Mark, condition: object) -> bool:
@@ -42,14 +40,6 @@ def _is_true(condition: object) -> bool:
         return bool(condition)
     except Exception:  # its own protocol tells that
         return True
-
-
-def skips_now(item: pytest.Item) -> bool:
-    """Whether marks skip an item, evaluated as pytest does in its set-up (``evaluate_skip_marks``)."""
-    try:
-        return evaluate_skip_marks(item) is not None
-    except OUTCOMES:  # its own protocol tells that
-        return False
 
 
 def expected_to_fail(item: pytest.Item, error: BaseException) -> str | None:

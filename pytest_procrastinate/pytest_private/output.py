@@ -93,9 +93,11 @@ class LogFile:
 
 def arm_faulthandler_timeout(config: pytest.Config) -> None:
     """Arm the watchdog of the ini ``faulthandler_timeout``, as pytest does around a protocol."""
-    timeout = float(config.getini("faulthandler_timeout") or 0.0)
     file = config.stash.get(fault_handler_stderr_fd_key, None)
-    if timeout > 0 and file is not None:
+    if file is None:  # -p no:faulthandler
+        return
+    timeout = float(config.getini("faulthandler_timeout") or 0.0)
+    if timeout > 0:
         names: Any = config._parser._inidict
         leaves = "faulthandler_exit_on_timeout"
         ends = bool(config.getini(leaves)) if leaves in names else False

@@ -85,6 +85,7 @@ class Inherited:
 
         @among_pytests_own
         def teardown_all(nextitem: pytest.Item | None) -> None:
+            __tracebackhide__ = True
             if self.goes_on and nextitem is not None:
                 whole(nextitem)
                 return
@@ -130,6 +131,7 @@ def on_set_up(session: pytest.Session, call: Callable[[pytest.Item], None]) -> N
 
     @among_pytests_own
     def set_up_and_call(item: pytest.Item) -> None:
+        __tracebackhide__ = True
         try:
             set_up(item)
         except BaseException:

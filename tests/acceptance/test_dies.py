@@ -23,7 +23,12 @@ TIMEOUT_SECONDS = 60  # it only ends a hang
         ("signal='SIGABRT'", "pass", "failed", "did not die: death by SIGABRT was expected"),
         ("signal='SIGABRT'", "1 / 0", "failed", "ZeroDivisionError"),
         ("signal='SIGABRT'", "pytest.skip('no')", "skipped", None),
-        ("signal='SIGTERM'", "itertools.count().__class__; sum(itertools.repeat(0))", "failed", "timeout"),
+        (
+            "signal='SIGTERM'",
+            "itertools.count().__class__; sum(itertools.repeat(0))",
+            "failed",
+            "timeout",
+        ),
     ],
 )
 def test_a_test_passes_only_by_the_death_that_it_expects(pytester, mark, body, outcome, told):

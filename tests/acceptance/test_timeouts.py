@@ -220,7 +220,12 @@ def test_what_a_test_has_started_ends_with_it(run, pytester):
         ([], "0.3s", "", "ini option forked_timeout"),
         (["--forked-timeout=300ms"], "1h", "", "--forked-timeout"),
         (["--forked-timeout=1h"], "", "@pytest.mark.forked(timeout=0.3)", "forked(timeout=...)"),
-        (["--forked-timeout=1h"], "", "@pytest.mark.forked(timeout='300ms')", "forked(timeout=...)"),
+        (
+            ["--forked-timeout=1h"],
+            "",
+            "@pytest.mark.forked(timeout='300ms')",
+            "forked(timeout=...)",
+        ),
     ],
 )
 def test_the_nearest_word_sets_the_limit(run, pytester, options, ini, mark, source):
@@ -260,11 +265,17 @@ def test_zero_is_no_limit(run):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--forked-timeout=5 parsecs", "--forked-timeout: '5 parsecs' is not a duration; write 90 or 1m30s"),
+        (
+            "--forked-timeout=5 parsecs",
+            "--forked-timeout: '5 parsecs' is not a duration; write 90 or 1m30s",
+        ),
         ("--forked-grace=x", "--forked-grace: 'x' is not a duration; write 90 or 1m30s"),
         ("--forked-session-timeout=-1", "--forked-session-timeout: '-1' is not a duration*"),
         ("--forked-slow-after=soon", "--forked-slow-after: 'soon' is not a duration*"),
-        ("--forked-memory-limit=lots", "--forked-memory-limit: 'lots' is not a size; write 512M or 2G"),
+        (
+            "--forked-memory-limit=lots",
+            "--forked-memory-limit: 'lots' is not a size; write 512M or 2G",
+        ),
         ("--forked-cpu-limit=5X", "--forked-cpu-limit: '5X' is not a duration*"),
         ("--forked-leaks=kil", "--forked-leaks: 'kil' is unknown; did you mean 'kill'?"),
         ("-oforked_timeout=y", "ini option forked_timeout: 'y' is not a duration*"),
@@ -280,10 +291,19 @@ def test_a_bad_value_is_quoted_with_the_fix_before_any_test(run, option, message
 @pytest.mark.parametrize(
     ("mark", "message"),
     [
-        ("forked(timeout='soon')", "forked(timeout=...): 'soon' is not a duration; write 90 or 1m30s"),
+        (
+            "forked(timeout='soon')",
+            "forked(timeout=...): 'soon' is not a duration; write 90 or 1m30s",
+        ),
         ("forked(timeout=[])", "forked(timeout=...): *"),
-        ("forked(memory_limit='x')", "forked(memory_limit=...): 'x' is not a size; write 512M or 2G"),
-        ("forked(mem_limit=1)", "forked() has no keyword 'mem_limit'; did you mean 'memory_limit'?"),
+        (
+            "forked(memory_limit='x')",
+            "forked(memory_limit=...): 'x' is not a size; write 512M or 2G",
+        ),
+        (
+            "forked(mem_limit=1)",
+            "forked() has no keyword 'mem_limit'; did you mean 'memory_limit'?",
+        ),
         ("dies(signal='SIGABORT')", "dies(): 'SIGABORT' is not a signal; did you mean 'SIGABRT'?"),
         ("dies(exitcode=300)", "dies(): 300 is not an exit code; write 0 to 255"),
         ("dies(signal=6, exitcode=1)", "dies() takes signal or exitcode, not both"),

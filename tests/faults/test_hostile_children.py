@@ -48,7 +48,12 @@ def case(name: str, outcome: str, told: str, body: str) -> object:
 CASES = [
     # --- how it ends
     case("exits with 0", "FAILED", "exited with status 0 in call", "os._exit(0)"),
-    case("becomes another program", "FAILED", "exited with status 0", "os.execv('/bin/true', ['true'])"),
+    case(
+        "becomes another program",
+        "FAILED",
+        "exited with status 0",
+        "os.execv('/bin/true', ['true'])",
+    ),
     case(
         "becomes a program that hangs",
         "FAILED",
@@ -58,7 +63,9 @@ CASES = [
     case("null pointer", "FAILED", "crashed with SIGSEGV", "ctypes.string_at(1)"),
     case("alarm", "FAILED", "was killed by SIGALRM", "signal.alarm(1); time.sleep(30)"),
     # --- signals to others
-    case("kills its group", "FAILED", "was killed by SIGKILL in call", "os.kill(0, signal.SIGKILL)"),
+    case(
+        "kills its group", "FAILED", "was killed by SIGKILL in call", "os.kill(0, signal.SIGKILL)"
+    ),
     case("terminates its group", "FAILED", "was killed by SIGTERM", "os.kill(0, signal.SIGTERM)"),
     *(
         case(f"sends {name} to its server", "PASSED", "", f"os.kill(os.getppid(), signal.{name})")
@@ -202,7 +209,12 @@ CASES = [
         """,
     ),
     # --- its own surroundings
-    case("lowers its process limit", "PASSED", "", "resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))"),
+    case(
+        "lowers its process limit",
+        "PASSED",
+        "",
+        "resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))",
+    ),
     case(
         "removes its working directory",
         "PASSED",
@@ -235,7 +247,9 @@ def test_a_hostile_child_ends_in_one_report_and_leaves_nothing(given, tmp_path):
     told = [line for line in told if line.split()[0] in ("PASSED", "FAILED", "ERROR")]
     victims = [line for line in told if "test_victim" in line]
     assert len(victims) == 1, out
-    assert victims[0].startswith(("FAILED", "ERROR") if given.outcome == "FAILED" else "PASSED"), out
+    assert victims[0].startswith(("FAILED", "ERROR") if given.outcome == "FAILED" else "PASSED"), (
+        out
+    )
     assert given.told in out, out
     assert sorted(line for line in told if line not in victims) == [
         "PASSED test_it.py::test_after",

@@ -26,11 +26,10 @@ def narrow_names(root: Folder) -> set[str]:
 
 def _all_fixtures(place: Folder | Module | Class) -> Iterator[Fixture]:
     yield from place.fixtures
-    inner: Iterable[Folder | Module | Class] = []
-    if isinstance(place, Folder):
-        inner = itertools.chain(place.modules, place.folders)
-    else:
-        inner = place.classes
+    is_folder = isinstance(place, Folder)
+    inner: Iterable[Folder | Module | Class] = (
+        itertools.chain(place.modules, place.folders) if is_folder else place.classes  # type: ignore[union-attr]
+    )
     for each in inner:
         yield from _all_fixtures(each)
 
@@ -49,15 +48,53 @@ def joined_teardown(one: dict[str, Any], other: dict[str, Any]) -> bool:
     )
 
 
+INNER_FRAME = r"(/_pytest/|/pluggy/)\w+\.py(:\d+:|\", line \d+)"
+
+
 def shows_inner_frames(longrepr: str) -> bool:
     """Whether a plain run's traceback goes through pytest's own frames.
 
-    It shows them where no frame is the user's, or where none is cut off (custom items). In a forked
-    run ours would be among them: then only the lines of the error are compared.
+    It shows them where no frame is the user's, where none is cut off (custom items), or all of them
+    (``--tb=native``). In a forked run ours would be among them: only the error's own lines are
+    compared then.
     """
-    return re.search(r"(/_pytest/|/pluggy/)\w+\.py:\d+:", longrepr) is not None
+    return re.search(INNER_FRAME, longrepr) is not None
 
 
 def error_lines(longrepr: str) -> str:
     """Return a traceback without its frames."""
-    return "\n".join(line for line in longrepr.splitlines() if line.startswith("E  "))
+    lines = longrepr.splitlines()
+    return "\n".join([line for line in lines if line.startswith("E  ")] or lines[-1:])
+
+
+def is_hook_of_teardown(words: str) -> bool:
+    """Whether an event is that of a user's ``pytest_runtest_makereport`` for a teardown.
+
+    It sees the test's own teardown, in the test's child; that of the scopes that end with it comes
+    after, in the fork server, and its sections after those that the hook has added.
+    """
+    return words.startswith("makereport ") and words.endswith(" teardown")
+
+
+def without_letters(sections: list[list[str]]) -> list[list[str]]:
+    """Return the sections without what pytest itself writes while a test is captured.
+
+    As a unittest subtest fails, its letter goes to the terminal, plainly into the capture of the
+    test that runs. In a forked run it is the pytest process that writes it.
+    """
+    kept = []
+    for name, text in sections:
+        if name.startswith("Captured stdout"):
+            text = re.sub(r"(?m)^[u,-]+$|[u,-]+\Z", "", text)
+        if text.strip():
+            kept.append([name, text])
+    return kept
+
+
+def writes_past_capture(options: list[str]) -> bool:
+    """Whether what tests write to descriptors themselves goes to the terminal at once.
+
+    With ``--capture=sys`` pytest does not know of it, nor do we: it appears when it is written, and
+    not between what is told of the test and of its neighbours.
+    """
+    return "--capture=sys" in options

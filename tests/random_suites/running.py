@@ -15,7 +15,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from .documented import JOINED, error_lines, joined_teardown, shows_inner_frames
+from .documented import (
+    JOINED,
+    error_lines,
+    is_hook_of_teardown,
+    joined_teardown,
+    shows_inner_frames,
+    without_letters,
+    writes_past_capture,
+)
 from .model import Suite
 from .render import write
 
@@ -147,6 +155,8 @@ def differences(
     if forked.hangs:
         return {"hangs": _diff(_words(plain), _words(forked))}
     found = _mixed_differences(plain, forked) if suite.mixed else _differences(plain, forked)
+    if writes_past_capture(suite.options):
+        found.pop("output", None)
     return {what: lines for what, lines in found.items() if lines}
 
 
@@ -168,6 +178,8 @@ def _rows(plain: Told, forked: Told) -> tuple[list[str], list[str], bool]:
     otherwise = False
     texts: tuple[list[str], list[str]] = [], []
     others = {_key(row): row for row in plain.rows}
+    hooks = any(is_hook_of_teardown(words) for _, _, words in plain.events)
+    subtests = any(row.get("context") not in (None, "None") for row in plain.rows)
     for row in forked.rows:
         other = others.get(_key(row))
         if row["kind"] == "report" and other is not None and joined_teardown(other, row):
@@ -180,6 +192,12 @@ def _rows(plain: Told, forked: Told) -> tuple[list[str], list[str], bool]:
                 each["longrepr"] = error_lines(each["longrepr"])
     for told, text in zip((plain, forked), texts, strict=True):
         for row in told.rows:
+            if hooks and row.get("when") == "teardown" and "sections" in row:
+                otherwise = True
+                row["sections"] = sorted(row["sections"])
+            if subtests and "sections" in row:
+                otherwise = True
+                row["sections"] = without_letters(row["sections"])
             shown = {name: value for name, value in row.items() if name != "pid"}
             text.append(f"{row['kind']} {row['where']}")
             text += [f"    {name}: {value!r}" for name, value in shown.items()]
@@ -193,7 +211,11 @@ def _key(row: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _words(told: Told) -> list[str]:
-    return [f"{scope}: {words}" for _, scope, words in told.events]
+    return [
+        f"{scope}: {words}"
+        for _, scope, words in told.events
+        if not (scope == "hook" and is_hook_of_teardown(words))
+    ]
 
 
 def _diff(one: list[str], other: list[str]) -> list[str]:

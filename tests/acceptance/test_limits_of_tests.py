@@ -50,5 +50,9 @@ def test_cpu_time_over_the_limit_is_told_with_the_stack(pytester):
 
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
-        ["*went over its cpu limit*in call, at *", "*in test_busy", "limit: 1 s of CPU time (RLIMIT_CPU)"]
+        [
+            "*went over its cpu limit*in call, at *",
+            "*in test_busy",
+            "limit: 1 s of CPU time (RLIMIT_CPU)",
+        ]
     )

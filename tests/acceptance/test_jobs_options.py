@@ -1,0 +1,75 @@
+"""``--forked-jobs`` and what goes with it: bad values, and beside xdist."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+from comparing import forked
+
+needs_xdist = pytest.mark.skipif(
+    importlib.util.find_spec("xdist") is None, reason="pytest-xdist is not installed"
+)
+
+
+@pytest.mark.parametrize(
+    ("args", "start"),
+    [
+        (["--forked-jobs=0"], "--forked-jobs: '0' "),
+        (["--forked-jobs=-1"], "--forked-jobs: '-1' "),
+        (["--forked-jobs=many"], "--forked-jobs: 'many' "),
+        (["-o", "forked_jobs=0"], "ini option forked_jobs: '0' "),
+        (["-o", "forked_groups=gpu"], "ini option forked_groups: 'gpu' "),
+        (["-o", "forked_groups=gpu = 0"], "ini option forked_groups: 'gpu = 0' "),
+    ],
+)
+def test_a_bad_value_is_a_usage_error_that_says_the_fix(pytester, args, start):
+    pytester.makepyfile("def test_it(): pass")
+
+    told = forked(pytester, *args)
+
+    assert told.status == pytest.ExitCode.USAGE_ERROR
+    told.result.stderr.fnmatch_lines(f"ERROR: {start}*; write *")
+
+
+def test_a_group_without_a_name_is_a_usage_error(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.forked(group=3)
+        def test_it(): pass
+        """
+    )
+
+    told = forked(pytester)
+
+    assert told.status == pytest.ExitCode.USAGE_ERROR
+    told.result.stderr.fnmatch_lines("ERROR: *::test_it: forked(group=...): 3 is not *; write *")
+
+
+@needs_xdist
+def test_jobs_on_the_command_line_do_not_go_with_n(pytester):
+    pytester.makepyfile("def test_it(): pass")
+
+    told = forked(pytester, "-p", "xdist", "-n2", "--forked-jobs=2")
+
+    assert told.status == pytest.ExitCode.USAGE_ERROR
+    told.result.stderr.fnmatch_lines("*--forked-jobs: not together with -n; leave one out*")
+
+
+@needs_xdist
+def test_the_ini_gives_way_to_n(pytester):
+    pytester.makepyfile(
+        """
+        import os, pytest
+
+        @pytest.mark.parametrize("n", range(4))
+        def test_it(n, forked_slot):
+            assert os.environ["PYTEST_XDIST_WORKER"] == f"gw{forked_slot}"
+        """
+    )
+
+    told = forked(pytester, "-p", "xdist", "-n2", "-o", "forked_jobs=2")
+
+    told.result.assert_outcomes(passed=4)

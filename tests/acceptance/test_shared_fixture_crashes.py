@@ -1,0 +1,149 @@
+"""A crash in a broader fixture: told where it belongs, tried once, and no other fixture is lost."""
+
+from __future__ import annotations
+
+import pytest
+from comparing import forked, headline
+
+SURVIVOR = """
+import noting, os, pytest, signal
+
+@pytest.fixture(scope="session")
+def survivor():
+    noting.note("survivor up")
+    yield
+    noting.note("survivor down")
+"""
+
+
+def test_a_module_fixture_that_crashes_in_three_modules_costs_no_session_fixture(pytester):
+    pytester.makeconftest(
+        SURVIVOR
+        + """
+@pytest.fixture(scope="module")
+def broken(survivor, request):
+    noting.note("broken up", request.node.name)
+    os.kill(os.getpid(), signal.SIGSEGV)
+"""
+    )
+    for name in ("test_x", "test_y", "test_z"):
+        pytester.makepyfile(
+            **{
+                name: """
+                def test_before(survivor): pass
+                def test_one(broken): pass
+                def test_two(broken): pass
+                def test_after(survivor): pass
+                """
+            }
+        )
+
+    told = forked(pytester)
+
+    told.result.assert_outcomes(passed=6, errors=6)
+    assert len(told.noted("survivor up")) == 1
+    assert len(told.noted("survivor down")) == 1
+    assert [name for _, name in told.noted("broken up")] == ["test_x.py", "test_y.py", "test_z.py"]
+    for name in ("test_one", "test_two"):
+        assert told.outcomes(name) == ["setup failed", "teardown passed"] * 3
+    for report in told.reports("test_two")[::2]:
+        assert "SIGSEGV" in headline(report)
+        assert "broken" in report["longrepr"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "word"),
+    [
+        pytest.param("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV", id="signal"),
+        pytest.param("os._exit(3)", "exited with", id="exit"),
+    ],
+)
+def test_a_session_fixture_that_crashes_fails_its_tests_without_another_try(
+    pytester, statement, word
+):
+    pytester.makepyfile(
+        f"""
+        import noting, os, pytest, signal
+
+        @pytest.fixture(scope="session")
+        def broken():
+            noting.note("broken up")
+            {statement}
+
+        def test_before(): pass
+        def test_one(broken): pass
+        def test_two(broken): pass
+        def test_three(broken): pass
+        def test_after(): pass
+        """
+    )
+
+    told = forked(pytester)
+
+    told.result.assert_outcomes(passed=2, errors=3)
+    assert len(told.noted("broken up")) == 1
+    for name in ("one", "two", "three"):
+        assert told.outcomes(f"::test_{name}") == ["setup failed", "teardown passed"]
+        assert word in headline(told.reports(f"::test_{name}")[0])
+
+
+def test_a_crash_in_the_teardown_of_a_scope_is_told_on_its_last_test(pytester):
+    pytester.makeconftest(SURVIVOR)
+    pytester.makepyfile(
+        test_a="""
+        import noting, os, pytest, signal
+
+        @pytest.fixture(scope="module")
+        def broken(survivor):
+            yield
+            noting.note("broken down")
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+        def test_first(broken): pass
+        def test_last(broken): pass
+        """,
+        test_b="def test_bystander(survivor): pass",
+    )
+
+    told = forked(pytester)
+
+    told.result.assert_outcomes(passed=3, errors=1)
+    assert told.outcomes("test_first") == ["setup passed", "call passed", "teardown passed"]
+    assert told.outcomes("test_last") == ["setup passed", "call passed", "teardown failed"]
+    assert "SIGSEGV" in headline(told.reports("test_last")[-1])
+    for word in ("broken down", "survivor up", "survivor down"):
+        assert len(told.noted(word)) == 1, word
+
+
+def test_teardown_errors_of_several_scopes_are_one_report(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def session():
+            yield
+            raise ValueError("of the session")
+
+        @pytest.fixture(scope="module")
+        def module(session):
+            yield
+            raise KeyError("of the module")
+
+        @pytest.fixture
+        def own(module):
+            yield
+            raise OSError("of the test")
+
+        def test_first(module): pass
+        def test_last(own): pass
+        """
+    )
+
+    told = forked(pytester)
+
+    assert told.outcomes("test_last") == ["setup passed", "call passed", "teardown failed"]
+    report = told.reports("test_last")[-1]
+    text = report["longrepr"] + str(report["sections"])
+    for scope in ("test", "module", "session"):
+        assert f"of the {scope}" in text

@@ -1,0 +1,367 @@
+"""Each private name of pytest that we use does what we use it for, on this version of pytest."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from pytest_procrastinate import pytest_private as private
+
+SUITE = """
+import pytest
+
+LOG = []
+
+@pytest.fixture(scope="session", params=["x", "y"])
+def session(request):
+    LOG.append("up session")
+    yield request.param
+    LOG.append("down session")
+
+@pytest.fixture(scope="module")
+def module(session):
+    LOG.append("up module")
+    yield [session]
+    LOG.append("down module")
+
+@pytest.fixture
+def own(module):
+    LOG.append("up own")
+    yield
+    LOG.append("down own")
+
+class TestOne:
+    def test_a(self, own): pass
+
+    def test_b(self, module): pass
+
+@pytest.mark.skip(reason="not now")
+def test_skipped(module): pass
+
+@pytest.mark.parametrize("module", [1, 2], indirect=True, scope="session")
+def test_wide(module): pass
+"""
+
+
+@pytest.fixture
+def items(pytester):
+    """The items of :data:`SUITE`, by name."""
+    found = {item.name: item for item in pytester.getitems(SUITE)}
+    yield found
+    item = next(iter(found.values()))
+    item.session._setupstate.teardown_exact(None)
+    item.config._ensure_unconfigure()
+
+
+@pytest.fixture
+def item(items):
+    return items["test_a[x]"]
+
+
+@pytest.fixture
+def state(item):
+    return item.session._setupstate
+
+
+@pytest.fixture
+def log(item):
+    return item.module.LOG
+
+
+@pytest.fixture
+def definitions(item):
+    return {name: definition for name, definition, _ in private.fixtures_of(item)}
+
+
+def test_each_function_has_a_test():
+    functions = [
+        name
+        for name, value in vars(private).items()
+        if not name.startswith("_")
+        and (inspect.isfunction(value) or inspect.isclass(value))
+        and value.__module__.startswith(private.__name__)
+    ]
+    files = Path(__file__).parent.glob("test_pytest_private*.py")
+    tests = "".join(path.read_text() for path in files)
+
+    assert functions
+    assert [name for name in functions if not re.search(rf"private\.{name}\b", tests)] == []
+
+
+# --- where things are set up ------------------------------------------------------------------
+
+
+def test_fixtures_of_gives_what_an_item_asks_for_the_broad_ones_first(item):
+    assert [(name, definition.argname) for name, definition, _ in private.fixtures_of(item)] == [
+        (name, name) for name in ("session", "module", "own")
+    ]
+    assert [parameter for _, _, parameter in private.fixtures_of(item)] == [
+        "x",
+        private.NO_PARAMETER,
+        private.NO_PARAMETER,
+    ]
+
+
+def test_fixtures_of_an_item_that_is_no_function_are_none(item):
+    class Custom(pytest.Item):
+        def runtest(self):
+            pass
+
+    assert list(private.fixtures_of(Custom.from_parent(item.session, name="custom"))) == []
+
+
+def test_asked_for_gives_what_a_fixture_asks_for(item, definitions):
+    asked = {
+        name: [each.argname for each in private.asked_for(item, definition)]
+        for name, definition in definitions.items()
+    }
+
+    assert {
+        name: [each for each in names if each != "request"] for name, names in asked.items()
+    } == {
+        "session": [],
+        "module": ["session"],
+        "own": ["module"],
+    }
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_set_up_now_sets_up_ahead_of_its_turn(item, state, log, definitions, fails):
+    stack = [item.session, item.getparent(pytest.Module), item]
+    for node in stack:
+        state.stack[node] = ([node.teardown], None)
+    if fails:
+        definitions["session"].func = lambda request: 1 / 0
+
+    private.set_up_now(item, "module")
+
+    assert log == ([] if fails else ["up session", "up module"])
+
+
+def test_scope_of_a_fixture_is_its_own_unless_parametrize_says_another(items, definitions):
+    scopes = {
+        name: private.scope_of(items["test_a[x]"], definition)
+        for name, definition in definitions.items()
+    }
+
+    assert scopes == {"session": "session", "module": "module", "own": "function"}
+    wide = next(item for name, item in items.items() if name.startswith("test_wide"))
+    assert private.scope_of(wide, definitions["module"]) == "session"
+
+
+def test_parameter_index_counts_the_parameters(items, definitions):
+    for name, index in (("test_a[x]", 0), ("test_a[y]", 1)):
+        assert private.parameter_index(items[name], definitions["session"]) == index
+    assert private.parameter_index(items["test_a[y]"], definitions["module"]) == 0
+
+
+def test_needs_fixture_asks_for_name_node_and_parameter(items):
+    item = items["test_a[y]"]
+    module = item.getparent(pytest.Module).nodeid
+
+    assert private.needs_fixture(item, "session", "", "1")
+    assert private.needs_fixture(item, "module", module, "0")
+    assert not private.needs_fixture(item, "session", "", "0")
+    assert not private.needs_fixture(item, "module", "test_other.py", "0")
+    assert not private.needs_fixture(item, "other", "", "0")
+
+
+def test_is_set_up_knows_the_parameter(item, state, definitions):
+    assert not private.is_set_up(definitions["session"], "x")
+
+    state.setup(item)
+
+    assert private.is_set_up(definitions["session"], "x")
+    assert not private.is_set_up(definitions["session"], "y")
+    assert private.is_set_up(definitions["module"], private.NO_PARAMETER)
+
+
+def test_stack_of_names_the_nodes_that_are_set_up(item, state):
+    assert private.stack_of(item.session) == []
+
+    state.setup(item)
+
+    assert private.stack_of(item.session) == item.listchain()
+
+
+def test_needs_set_up_is_true_of_what_does_something(item):
+    assert private.needs_set_up(item)
+    assert not private.needs_set_up(item.session)
+
+
+def test_anything_to_tear_down_looks_at_scopes_that_end(items, item, state):
+    session, module = item.session, item.getparent(pytest.Module)
+
+    assert not private.anything_to_tear_down(session, None)
+    state.setup(item)
+    assert private.anything_to_tear_down(session, None)
+    assert not private.anything_to_tear_down(session, items["test_b[x]"])
+    assert private.anything_to_tear_down(session, None, but=module), "that of the session is left"
+
+
+def test_pop_scopes_takes_the_nodes_that_an_item_is_not_in(items, item, state, log):
+    state.setup(item)
+
+    private.pop_scopes(item.session, items["test_b[x]"])
+
+    assert private.stack_of(item.session) == items["test_b[x]"].listchain()[:-1]
+    assert not [each for each in log if each.startswith("down")], "nothing is torn down"
+
+
+@pytest.mark.parametrize(
+    ("scope", "kind"),
+    [
+        ("function", pytest.Function),
+        ("class", pytest.Class),
+        ("module", pytest.Module),
+        ("package", (pytest.Package, pytest.Directory)),
+        ("session", pytest.Session),
+    ],
+)
+def test_unit_node_is_the_node_of_a_scope(item, scope, kind):
+    assert isinstance(private.unit_node(item, scope), kind)
+
+
+def test_unit_node_is_the_item_where_it_is_in_no_class(items):
+    assert private.unit_node(items["test_skipped[x]"], "class") is items["test_skipped[x]"]
+
+
+def test_on_set_up_calls_when_an_item_is_set_up_or_has_failed(items, item, state):
+    called = []
+    private.on_set_up(item.session, called.append)
+
+    state.setup(item)
+    assert called == [item]
+
+    state.teardown_exact(None)
+    failing = items["test_b[x]"]
+    failing.setup = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        state.setup(failing)
+    assert called == [item, failing]
+
+
+# --- what a child and a fork server forget ----------------------------------------------------
+
+
+def test_inherited_values_stay_and_are_not_torn_down(item, state, log, definitions):
+    state.setup(item)
+    log.clear()
+
+    private.Inherited(item.session).disown()
+
+    assert private.is_set_up(definitions["session"], "x")
+    state.teardown_exact(None)
+    assert log == []
+    assert not private.is_set_up(definitions["module"], private.NO_PARAMETER) or not log
+
+
+def test_inherited_leaves_an_items_own_teardown(item, state, log):
+    state.setup(item)
+    inherited = private.Inherited(item.session)
+    inherited.definitions = [d for d in inherited.definitions if d.argname != "own"]
+    log.clear()
+
+    inherited.disown(but=item)
+    state.teardown_exact(None)
+
+    assert log == ["down own"]
+
+
+def test_inherited_knows_whether_a_scope_above_ends(items, item, state):
+    state.setup(item)
+    inherited = private.Inherited(item.session)
+    assert not inherited.end_above(None)
+
+    inherited.disown()
+
+    assert inherited.end_above(None)
+    assert not inherited.end_above(item)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_child_says_that_inherited_scopes_end(items, item, state, log, stays):
+    state.setup(item)
+    private.leave_item(item.session, item)
+    said = []
+    inherited = private.Inherited(item.session)
+    inherited.disown()
+    log.clear()
+    inherited.become_child(item, lambda **words: said.append(words), stays=stays)
+
+    state.teardown_exact(items["test_b[x]"])
+
+    assert said == ([] if stays else [{"all_scopes": True}])
+    assert log == []
+
+
+def test_a_fresh_child_sets_all_up_anew(item, state, log):
+    state.setup(item)
+    private.leave_item(item.session, item)
+    inherited = private.Inherited(item.session)
+    log.clear()
+
+    inherited.become_child(item, lambda **_: None, stays=False, fresh=True)
+    item._initrequest()
+    state.setup(item)
+
+    assert log == ["up session", "up module", "up own"]
+
+
+def test_leave_item_forgets_the_item_and_keeps_its_scopes(item, state, log):
+    state.setup(item)
+    log.clear()
+
+    private.leave_item(item.session, item)
+
+    assert private.stack_of(item.session) == item.listchain()[:-1]
+    assert log == []
+
+
+def test_repeat_registrations_leaves_teardowns_once_and_in_order(items, item, state, log):
+    state.setup(item)
+    private.repeat_registrations(item)
+    private.repeat_registrations(items["test_b[x]"])
+    log.clear()
+
+    state.teardown_exact(None)
+
+    assert log == ["down own", "down module", "down session"]
+
+
+def test_tear_down_scopes_reports_as_the_end_of_an_items_teardown(item, state, log):
+    state.setup(item)
+    item.session._setupstate.stack[item.session][0].append(lambda: 1 / 0)
+
+    report = private.tear_down_scopes(item, None)
+
+    assert (report.when, report.nodeid, report.failed) == ("teardown", item.nodeid, True)
+    assert "ZeroDivisionError" in report.longreprtext
+    assert log[-1] == "down session"
+    assert private.stack_of(item.session) == []
+
+
+def test_tear_down_scopes_calls_no_plugin_but_pytests_own(item, state):
+    called = []
+
+    class Plugin:
+        def pytest_runtest_teardown(self, item):
+            called.append(item)
+
+    item.config.pluginmanager.register(Plugin())
+    state.setup(item)
+
+    assert private.tear_down_scopes(item, None).passed
+    assert called == []
+
+
+def test_tear_down_all_leaves_nothing(item, state, log):
+    state.setup(item)
+
+    private.tear_down_all(item.session)
+
+    assert private.stack_of(item.session) == []
+    assert log[3:] == ["down own", "down module", "down session"]

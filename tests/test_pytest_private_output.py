@@ -1,0 +1,301 @@
+"""As test_pytest_private.py: capture, logging, the terminal and reports."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import types
+
+import pytest
+from _pytest._code.code import ReprFileLocation, TerminalRepr
+from _pytest.faulthandler import fault_handler_stderr_fd_key
+from _pytest.junitxml import xml_key
+
+from pytest_procrastinate import pytest_private as private
+
+
+@pytest.fixture
+def config(pytester):
+    return pytester.parseconfigure()
+
+
+# --- hooks ------------------------------------------------------------------------------------
+
+
+def test_among_pytests_own_has_a_frame_left_out_of_tracebacks(pytester):
+    @private.among_pytests_own
+    def inner():
+        raise ValueError("inner")
+
+    item = pytester.getitem("def test_func(): pass")
+    with pytest.raises(ValueError, match="inner") as info:
+        inner()
+
+    own = [entry for entry in info.traceback if entry.name == "inner"]
+    assert own
+    assert os.sep + "_pytest" + os.sep in str(own[0].path)
+    assert "inner" not in [entry.name for entry in item._traceback_filter(info)]
+
+
+def test_divert_hook_calls_us_and_those_kept(config):
+    called, received = [], []
+
+    class Plugin:
+        def __init__(self, name):
+            self.name = name
+
+        def pytest_runtest_logstart(self, nodeid, location):
+            called.append(self.name)
+
+    for name in ("kept", "left out"):
+        config.pluginmanager.register(Plugin(name), name)
+    private.divert_hook(config, "pytest_runtest_logstart", received.append, ["kept"])
+
+    config.hook.pytest_runtest_logstart(nodeid="a", location=("b", 1, "c"))
+
+    assert received == [{"nodeid": "a", "location": ("b", 1, "c")}]
+    assert called == ["kept"]
+
+
+# --- capture, logging, the terminal -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["fd", "sys", "no"])
+def test_capture_files_catch_what_a_test_writes(pytester, method):
+    pytester.makepyfile(
+        """
+        import os, sys
+        from pytest_procrastinate import pytest_private as private
+
+        def test_it(pytestconfig):
+            files = [os.open(name, os.O_RDWR | os.O_CREAT) for name in ("out", "err")]
+            private.CaptureFiles(pytestconfig).point_at(*files)
+            print("to stdout")
+            print("to stderr", file=sys.stderr)
+            os.write(1, b"by descriptor")
+            sys.stdout.flush()
+            os._exit(0)
+        """
+    )
+
+    pytester.runpytest_subprocess(f"--capture={method}", timeout=60)
+
+    out, err = ((pytester.path / name).read_text() for name in ("out", "err"))
+    assert ("to stdout" in out, "to stderr" in err) == (method != "no",) * 2
+    assert ("by descriptor" in out) == (method == "fd")
+
+
+def test_log_file_gets_what_goes_into_reports(pytester):
+    pytester.makepyfile(
+        """
+        import logging, os
+        from pytest_procrastinate import pytest_private as private
+
+        def test_it(pytestconfig):
+            file = private.LogFile(pytestconfig)
+            file.descriptor = os.open("log", os.O_RDWR | os.O_CREAT)
+            logging.getLogger("mine").warning("a word")
+            with open("log") as log:
+                assert "a word" in log.read()
+            file.reset()
+            assert os.path.getsize("log") == 0
+        """
+    )
+
+    pytester.runpytest_subprocess(timeout=60).assert_outcomes(passed=1)
+
+
+def test_log_file_does_without_the_plugin(pytester):
+    config = pytester.parseconfig("-p", "no:logging")
+
+    assert private.LogFile(config).descriptor == -1
+
+
+@pytest.mark.parametrize(("ini", "armed"), [("0", False), ("30", True)])
+def test_arm_faulthandler_timeout_goes_by_the_ini(pytester, monkeypatch, ini, armed):
+    calls = []
+    monkeypatch.setattr(
+        faulthandler, "dump_traceback_later", lambda seconds, **more: calls.append((seconds, more))
+    )
+    config = pytester.parseconfig("-o", f"faulthandler_timeout={ini}")
+    config.stash[fault_handler_stderr_fd_key] = 2
+
+    private.arm_faulthandler_timeout(config)
+
+    assert calls == ([(30.0, {"file": 2, "exit": False})] if armed else [])
+
+
+def test_before_capture_is_disabled_calls_first(pytester):
+    pytester.makepyfile(
+        """
+        from pytest_procrastinate import pytest_private as private
+
+        def test_it(pytestconfig, capsys):
+            called = []
+            private.before_capture_is_disabled(pytestconfig, lambda: called.append(1))
+            with capsys.disabled():
+                assert called == [1]
+                print("past the capture")
+        """
+    )
+
+    result = pytester.runpytest_subprocess(timeout=60)
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines("*past the capture")
+
+
+@pytest.mark.parametrize(
+    ("args", "live"),
+    [
+        ([], False),
+        (["-s"], True),
+        (["--capture=sys"], False),
+        (["--capture=tee-sys"], True),
+        (["--setup-show"], True),
+        (["-o", "log_cli=true"], True),
+        (["-p", "no:logging"], False),
+    ],
+)
+def test_is_live_where_tests_write_to_the_terminal(pytester, args, live):
+    config = pytester.parseconfigure(*args)
+
+    assert private.is_live(config) is live
+
+
+def test_divert_terminal_has_what_is_written_told(config):
+    told = []
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    file = reporter._tw._file
+
+    private.divert_terminal(config, told.append)
+    reporter.write_line("a line")
+    is_terminal = reporter._tw._file.isatty()
+    reporter._tw._file = file
+
+    assert "".join(told) == "a line\n"
+    assert is_terminal is file.isatty()
+
+
+def test_write_to_terminal_gives_the_writer(config):
+    with private.write_to_terminal(config) as writer:
+        assert writer is config.pluginmanager.get_plugin("terminalreporter")._tw
+
+    config.pluginmanager.unregister(name="terminalreporter")
+    with private.write_to_terminal(config) as writer:
+        assert writer is None
+
+
+@pytest.mark.parametrize(
+    ("argument", "made"), [("tmp_path_factory", True), ("request", True), ("", False)]
+)
+def test_make_base_temp_where_a_test_may_ask_for_it(pytester, argument, made):
+    item = pytester.getitem(f"def test_func({argument}): pass")
+
+    private.make_base_temp(item.config, [item])
+
+    assert (item.config._tmp_path_factory._basetemp is not None) is made
+
+
+# --- reports ----------------------------------------------------------------------------------
+
+
+class Longrepr(TerminalRepr):
+    def toterminal(self, tw):
+        tw.line("plain")
+        tw.sep("-", "title", red=True)
+        tw.write("end")
+
+
+class BadLongrepr(TerminalRepr):
+    def toterminal(self, tw):
+        raise RuntimeError
+
+    def __str__(self):
+        return "its text"
+
+
+def test_paint_notes_what_a_longrepr_writes():
+    assert private.paint(Longrepr()) == [
+        ("line", ["plain"], {}),
+        ("sep", ["-", "title"], {"red": True}),
+        ("write", ["end"], {}),
+    ]
+    assert private.paint(BadLongrepr()) == "its text"
+
+
+def test_painted_writes_what_the_original_would_have_written():
+    painted = private.Painted(private.paint(Longrepr()))
+
+    assert str(painted) == str(Longrepr())
+    assert private.is_paintable(painted)
+
+
+def test_is_paintable_is_what_pytests_serializer_does_not_know():
+    assert private.is_paintable(Longrepr())
+    assert not private.is_paintable("text")
+    assert not private.is_paintable(private.crash_repr("a.py", 1, "m", []))
+
+
+def test_crash_repr_is_what_summaries_and_serializers_expect(config):
+    longrepr = private.crash_repr("test_a.py", 7, "crashed", ["one", "two"])
+    report = pytest.TestReport("a", ("a", 1, "a"), {}, "failed", longrepr, "call")
+
+    data = config.hook.pytest_report_to_serializable(config=config, report=report)
+    again = config.hook.pytest_report_from_serializable(config=config, data=data)
+
+    assert again.longreprtext == report.longreprtext == "one\ntwo"
+    assert (again.longrepr.reprcrash.path, again.longrepr.reprcrash.lineno) == ("test_a.py", 7)
+    assert again.longrepr.reprcrash.message == "crashed"
+    assert isinstance(again.longrepr.reprcrash, ReprFileLocation)
+
+
+def test_restore_subtest_gives_back_the_arguments():
+    context = types.SimpleNamespace(kwargs={"n": "'1'"})
+
+    private.restore_subtest(types.SimpleNamespace(context=context), {"kwargs": {"n": "1"}})
+    private.restore_subtest(types.SimpleNamespace(), {"kwargs": {}})
+
+    assert context.kwargs == {"n": "1"}
+
+
+def test_failed_subtests_are_counted_where_pytest_counts_them(config):
+    subtests = pytest.importorskip("_pytest.subtests")
+    report = pytest.TestReport("a", ("a", 1, "a"), {}, "failed", None, "call")
+
+    private.note_failed_subtests(config, report, 2)
+
+    assert private.failed_subtests(config, report) == 2
+    assert sum(config.stash[subtests.failed_subtests_key].values()) == 2
+
+
+def test_without_subtests_none_are_counted(config, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "_pytest.subtests", None)
+    report = pytest.TestReport("a", ("a", 1, "a"), {}, "failed", None, "call")
+
+    private.note_failed_subtests(config, report, 2)
+
+    assert private.failed_subtests(config, report) == 0
+
+
+def test_junit_notes_of_one_process_are_added_in_another(pytester):
+    child = pytester.parseconfigure("--junitxml=child.xml")
+    parent = pytester.parseconfigure("--junitxml=parent.xml")
+    assert private.take_junit_notes(child) is None
+    xml = child.stash[xml_key]
+    xml.node_reporter("a.py::test_a").add_attribute("assertions", "3")
+    xml.add_global_property("suite", "yes")
+
+    notes = private.take_junit_notes(child)
+    for _ in range(2):
+        private.add_junit_notes(parent, notes)
+
+    assert private.take_junit_notes(child) is None
+    xml = parent.stash[xml_key]
+    assert xml.node_reporter("a.py::test_a").attrs["assertions"] == "3"
+    assert xml.global_properties == [("suite", "yes")]
+
+
+def test_junit_notes_need_the_plugin(config):
+    assert private.take_junit_notes(config) is None
+    private.add_junit_notes(config, {"attributes": [("a", {"b": "c"})], "properties": []})
