@@ -7,6 +7,7 @@ any death. The pytest process makes them, a child writes, the pytest process rea
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import mmap
 import os
 import struct
@@ -152,6 +153,7 @@ class ChildFiles:
             for name in ("out", "err", "log", "faults", "page"):
                 descriptors.append(_nameless_file(name))
             os.ftruncate(descriptors[-1], PAGE_BYTES)
+            _seal(descriptors[-1])
             return cls(descriptors)
         except OSError:
             for descriptor in descriptors:
@@ -184,9 +186,17 @@ def read_text(descriptor: int) -> str:
     return os.pread(descriptor, size, 0).decode("utf-8", "replace") if size else ""
 
 
+def _seal(page: int) -> None:
+    """Fix the size: a child that truncates it would have its parent die of SIGBUS, see mmap(2)."""
+    # From linux/fcntl.h; Python names these from 3.11 on.
+    add_seals, shrink, grow = 1033, 0x0002, 0x0004
+    with contextlib.suppress(OSError):  # not a memfd
+        fcntl.fcntl(page, add_seals, shrink | grow)
+
+
 def _nameless_file(name: str) -> int:
     # In memory: a full or read-only temporary folder does not matter then.
     if hasattr(os, "memfd_create"):
-        return os.memfd_create(f"forked-{name}", os.MFD_CLOEXEC)
+        return os.memfd_create(f"forked-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())

@@ -228,7 +228,15 @@ def test_there_are_hooks():
     assert len(HOOKS) >= 4
 
 
-@pytest.mark.parametrize("name", HOOKS)
+WITH_EXAMPLE_FOR_A_TEST = [
+    "pytest_forked_before_fork",
+    "pytest_forked_child_started",
+    "pytest_forked_child_ending",
+    "pytest_forked_crashed",
+]  # those for integrations show a part of one
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLE_FOR_A_TEST)
 def test_a_docstring_shows_a_conftest_that_works(pytester, name):
     text = example(HOOKS[name])
     assert f"def {name}(" in text
