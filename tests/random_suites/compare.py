@@ -29,7 +29,8 @@ def compare(seed: int, *, mixed: bool = False, python: str = sys.executable) -> 
 
 
 def smallest(suite: Suite, found: Differences, python: str) -> Suite:
-    """Return the smallest suite that differs in one of the same ways."""
+    """Return the smallest suite whose first difference is of the same kind."""
+    what = next(iter(found))
     timeout = HANG_SECONDS if "hangs" in found else TIMEOUT_SECONDS
     end = time.monotonic() + SHRINK_SECONDS
 
@@ -37,7 +38,7 @@ def smallest(suite: Suite, found: Differences, python: str) -> Suite:
         if time.monotonic() > end:
             return False
         try:
-            return bool(found.keys() & differences(smaller, python, timeout_seconds=timeout).keys())
+            return what in differences(smaller, python, timeout_seconds=timeout)
         except ValueError:
             return False
 

@@ -77,18 +77,12 @@ def is_hook_of_teardown(words: str) -> bool:
 
 
 def without_letters(sections: list[list[str]]) -> list[list[str]]:
-    """Return the sections without what pytest itself writes while a test is captured.
+    """Return the sections of a test with subtests, without what it printed in its call.
 
-    As a unittest subtest fails, its letter goes to the terminal, plainly into the capture of the
-    test that runs. In a forked run it is the pytest process that writes it.
+    As a unittest subtest fails, pytest writes its letter to the terminal: plainly, that is into the
+    capture of the test that runs. In a forked run it is the pytest process that writes it.
     """
-    kept = []
-    for name, text in sections:
-        if name.startswith("Captured stdout"):
-            text = re.sub(r"(?m)^[u,-]+$|[u,-]+\Z", "", text)
-        if text.strip():
-            kept.append([name, text])
-    return kept
+    return [each for each in sections if each[0] != "Captured stdout call"]
 
 
 def writes_past_capture(options: list[str]) -> bool:
