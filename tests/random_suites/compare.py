@@ -58,7 +58,7 @@ def told(suite: Suite, found: Differences) -> str:
 
 def changed(diff: list[str]) -> list[str]:
     """Return the first lines that a diff removes or adds."""
-    lines = [line for line in diff[2:] if line[0] in "+-"]
+    lines = [line for line in diff if line[0] in "+-n" and line[:3] not in ("+++", "---")]
     return [line[:LINE_LENGTH] for line in lines[:CHANGED_LINES]]
 
 

@@ -281,7 +281,7 @@ class _Generator:
             (0.1, "-rA"),
             (0.05, "--tb=short"),
             (0.03, "--tb=native"),
-            (0.03, "-Werror"),
+            (0.03, "-ofilterwarnings=error:warning"),
             (0.03, "--log-level=INFO"),
             (0.03, "--show-capture=log"),
             (0.03, "--runxfail"),

@@ -252,11 +252,11 @@ def _unbalanced(told: Told) -> list[str]:
     balance: Counter[tuple[int, str]] = Counter()
     found = []
     for pid, _, words in told.events:
-        if words.startswith("set up "):
-            balance[pid, words.removeprefix("set up ")] += 1
-        elif words.startswith("tear down "):
-            what = pid, words.removeprefix("tear down ")
-            if balance[what] <= 0:
-                found.append(f"not set up in its process: {words}")
-            balance[what] -= 1
+        # "set up NAME of PLACE", then what it was given
+        change = words.startswith("set up ") - words.startswith("tear down ")
+        what = pid, " ".join(words.removeprefix("set up ").removeprefix("tear down ").split()[:3])
+        balance[what] += change
+        if balance[what] < 0:
+            found.append(f"not set up in its process: {words}")
+            balance[what] = 0
     return found

@@ -48,7 +48,7 @@ MARKS = [
     "@pytest.mark.xfail(run=False, reason='not run')",
     "@pytest.mark.xfail(raises=ValueError, reason='only that')",
     "@pytest.mark.xfail(\"len('') == 1\", reason='not so')",
-    "@pytest.mark.filterwarnings('error')",
+    "@pytest.mark.filterwarnings('error:warning')",
     "@pytest.mark.filterwarnings('ignore')",
 ]
 UNITTEST_MARKS = [
