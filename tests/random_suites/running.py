@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -177,11 +178,11 @@ def _rows(plain: Told, forked: Told) -> tuple[list[str], list[str], bool]:
     """Return the rows of both runs, and whether something was told in other words."""
     otherwise = False
     texts: tuple[list[str], list[str]] = [], []
-    others = {_key(row): row for row in plain.rows}
+    others = dict(_keyed(plain.rows))
     hooks = any(is_hook_of_teardown(words) for _, _, words in plain.events)
     subtests = any(row.get("context") not in (None, "None") for row in plain.rows)
-    for row in forked.rows:
-        other = others.get(_key(row))
+    for key, row in _keyed(forked.rows):
+        other = others.get(key)
         if row["kind"] == "report" and other is not None and joined_teardown(other, row):
             otherwise = True
             row["longrepr"] = other["longrepr"]
@@ -206,8 +207,13 @@ def _rows(plain: Told, forked: Told) -> tuple[list[str], list[str], bool]:
     return (*texts, otherwise)
 
 
-def _key(row: dict[str, Any]) -> tuple[object, ...]:
-    return row["kind"], row["where"], row.get("when"), row.get("context")
+def _keyed(rows: list[dict[str, Any]]) -> Iterator[tuple[tuple[object, ...], dict[str, Any]]]:
+    """Give each row with a key: what it tells of, and how many such rows came before it."""
+    seen: Counter[tuple[object, ...]] = Counter()
+    for row in rows:
+        key = row["kind"], row["where"], row.get("when"), row.get("context")
+        yield (*key, seen[key]), row
+        seen[key] += 1
 
 
 def _words(told: Told) -> list[str]:
