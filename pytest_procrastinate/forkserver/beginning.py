@@ -47,7 +47,7 @@ class Beginning:
         self._server = server
         self._current: tuple[Order, ChildProgram] | None = None
         server.session.config.pluginmanager.register(self, "forked-beginning")
-        on_set_up(server.session, self._split_for_test)
+        on_set_up(server.session, begins=self._share_and_split, ended=self._split_for_test)
 
     def begin(self, order: Order, program: ChildProgram, channel: Channel, word: bytes) -> None:
         """Begin an item's protocol in this process; a child goes on with it."""
@@ -88,6 +88,16 @@ class Beginning:
         os.close(order.descriptors[0])
         self._server.service.ended(order, Ending(os.getpid(), 0, None, False, None))
 
+    def _share_and_split(self, item: pytest.Item) -> None:
+        """Fork here, once all is set up that can be shared."""
+        if not self._is_under_way():
+            return
+        while names := self._server.sharing.missing_beside(item):
+            set_up_now(item, names[0])
+            if self._server.sharing.missing_beside(item) == names:
+                break
+        self._split_for_test(item)
+
     def _split_for_test(self, item: pytest.Item) -> None:
         """Fork here: the child goes on, the server unwinds the protocol and lets go of the item."""
         if self._current is None or self._current[1].item is not item:
@@ -117,12 +127,8 @@ class Beginning:
         order, program = self._current
         item = program.item
         if request.node is item or not self._server.sharing.is_shared(item, fixturedef):
-            while names := self._server.sharing.missing_beside(item):
-                set_up_now(item, names[0])
-                if self._server.sharing.missing_beside(item) == names:
-                    break
             try:
-                self._split_for_test(item)
+                self._share_and_split(item)
             except PassOn:
                 forget_result(fixturedef)
                 raise

@@ -8,6 +8,7 @@ where the test's own set-up begins: the child goes on as if nothing had happened
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -116,7 +117,7 @@ class Server:
         self._programs = Programs(prepared, items, sharing)
         self._idle_files = ChildFiles.make()
         self._running: dict[int, int] = {}
-        self._waiting: dict[int, int] = {}
+        self._waiting: dict[int, tuple[int, ChildProgram]] = {}
         self._ready: list[tuple[Order, ChildProgram]] = []
         self._leaving: dict[int, tuple[ChildProgram, pytest.Item | None, int | None]] = {}
         self._passed = -1
@@ -191,17 +192,27 @@ class Server:
         if narrower is not None:
             narrower.fork(order, program)
         elif (
-            self.sharing.fits(program.item)
-            and self.sharing.is_complete(program.item)
+            self._is_ready_for(program.item)
             and not self._may_skip(program)
+            and all(self._is_ready_for(before.item) for before in self._not_begun())
         ):
             self.fork(order, program)
         else:
             self._wait_for_turn(order, program)
 
+    def _is_ready_for(self, item: pytest.Item) -> bool:
+        """Whether a child forked now would find all that it shares, and nothing else."""
+        return self.sharing.fits(item) and self.sharing.is_complete(item)
+
+    def _not_begun(self) -> Iterator[ChildProgram]:
+        """Give what waits for its turn: it may set up, or end, what a test after it inherits."""
+        yield from (program for _, program in self._waiting.values())
+        yield from (program for _, program in self._ready)
+
     def _wait_for_turn(self, order: Order, program: ChildProgram) -> None:
         """Have the item begun once its gate opens: the test before it has ended by then."""
-        gate = self._waiting[order.number] = order.descriptors[0]
+        gate = order.descriptors[0]
+        self._waiting[order.number] = gate, program
 
         def opened() -> None:
             self.manager.unwatch(gate)
@@ -282,7 +293,7 @@ class Server:
     def channel_in_child(self, order: Order, program: ChildProgram) -> Channel:
         """Let go of all that belongs to the server and to other tests; return the test's channel."""
         self.service.after_fork()
-        for descriptor in self._waiting.values():
+        for descriptor, _ in self._waiting.values():
             os.close(descriptor)
         for files in (*self._programs.files.values(), self._idle_files):
             if files is not program.files:
@@ -311,7 +322,7 @@ class Server:
     def become_narrower(self, node: Any, channel: Channel, item: pytest.Item) -> None:
         """Become a server for ``node``, in its process; ``item`` is being set up."""
         self.service.after_fork()
-        for descriptor in self._waiting.values():
+        for descriptor, _ in self._waiting.values():
             os.close(descriptor)
         self.node = node
         self.narrowers = []

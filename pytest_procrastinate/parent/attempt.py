@@ -225,6 +225,10 @@ class Attempt:
         """Take what the fork server told as it left the test's scopes."""
         self.scope_messages = [unpack(message) for message in Decoder().feed(frames)]
         self.leaves = None
+        for name, payload in self.scope_messages:
+            self.stops = self.stops or name in ("stop", "raised")
+            if name == "pytest_runtest_logreport":
+                self.failed = self.failed or payload[0].get("outcome") == "failed"
 
     def server_died(self, ending: Ending) -> None:
         """Take the death of the fork server while it left the test's scopes."""

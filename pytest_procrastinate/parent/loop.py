@@ -151,12 +151,12 @@ class ForkedRun:
         """Do all that can be done now."""
         scheduler = self._scheduler
         while not self._stops and not self._interrupts.count:
-            if self._supervisor.session_over and scheduler.to_tell() is None:
+            if self._supervisor.session_over and self._to_tell() is None:
                 if not self._supervisor.running:
                     limit = write_duration(self._run_settings.session_timeout_seconds or 0.0)
                     self._session.shouldfail = f"--forked-session-timeout: {limit} are over"
                 return
-            if (key := scheduler.to_tell()) is not None and self._may_stop_the_run(key):
+            if (key := self._to_tell()) is not None and self._may_stop_the_run(key):
                 self._tell(key)
             elif not self._should_stop and (key := scheduler.to_start()) is not None:
                 if not self._dies_of_fixture(self._attempts[key]):
@@ -164,9 +164,7 @@ class ForkedRun:
                     self._start(self._attempts[key])
             elif (key := scheduler.to_fork()) is not None:
                 self._fork(key)
-            elif (key := scheduler.to_tell()) is not None or (
-                key := self._partly_known()
-            ) is not None:
+            elif (key := self._to_tell()) is not None:
                 self._tell(key)
             else:
                 return
@@ -181,9 +179,10 @@ class ForkedRun:
         others = [self._settings[self._units[each].item] for each in running]
         return self._slots.may_run(self._settings[self._units[key].item], others)
 
-    def _partly_known(self) -> int | None:
-        """Return the unit to go on telling: the next in order, of which some tests are known."""
-        key = self._scheduler.next_to_tell
+    def _to_tell(self) -> int | None:
+        """Return the unit to tell, or to go on telling: the next in order, if any of it is known."""
+        if (key := self._scheduler.to_tell()) is None:
+            key = self._scheduler.next_to_tell
         return key if key < len(self._units) and self._units[key].known else None
 
     def _may_stop_the_run(self, key: int) -> bool:
@@ -290,9 +289,10 @@ class ForkedRun:
         else:
             if slot is not None:
                 self._slots.give_back(attempt.settings, slot)
-            self._fork(key)
             if self._scheduler.is_started(key):
-                self._start(self._attempts[key])
+                unit.waits = True  # until this is told, which may end the run
+            else:
+                self._fork(key)
 
     def _free_slot(self, attempt: Attempt) -> None:
         if attempt.slot is not None:
@@ -340,10 +340,16 @@ class ForkedRun:
         unit = self._units[key]
         while unit.known and not self._stops:
             self._tell_attempt(unit.known.pop(0))
-        if not unit.rest and not unit.known and key == self._scheduler.next_to_tell:
+        if unit.known or key != self._scheduler.next_to_tell:
+            return
+        if not unit.rest:
             self._scheduler.told(key)
             self._attempts.pop(key, None)
             self._units[key] = TOLD
+        elif unit.waits and not self._stops:
+            unit.waits = False
+            self._fork(key)
+            self._start(self._attempts[key])
 
     def _tell_attempt(self, attempt: Attempt) -> None:
         try:

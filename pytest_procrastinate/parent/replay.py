@@ -9,6 +9,9 @@ import pytest
 from pytest_procrastinate.messages import TELLING
 from pytest_procrastinate.pytest_private import add_junit_notes, write_to_terminal
 
+CAPTURED_LAST = tuple(f"Captured {kind} teardown" for kind in ("stdout", "stderr", "log"))
+"""The sections that pytest adds as a teardown ends, in its order."""
+
 
 class ChildInternalError(Exception):
     """An exception left the item's protocol in its child: pytest's ``INTERNALERROR``."""
@@ -102,15 +105,18 @@ def fail_for(left: list[str], messages: list[tuple[str, Any]]) -> list[tuple[str
 def _merge_sections(
     own: list[tuple[str, str]], scope: list[tuple[str, str]]
 ) -> list[tuple[str, str]]:
-    sections = [tuple(section) for section in own]
+    sections = [(name, text) for name, text in own]
     for name, text in scope:
-        position = next((i for i, each in enumerate(sections) if each[0] == name), None)
-        if position is None:
-            sections.append((name, text))
-        else:
+        names = [each for each, _ in sections]
+        if name in names:
             joint = "\n" if name.startswith("Captured log") else ""
+            position = names.index(name)
             sections[position] = name, sections[position][1] + joint + text
-    return sections  # type: ignore[return-value]
+        else:
+            later = CAPTURED_LAST[CAPTURED_LAST.index(name) :] if name in CAPTURED_LAST else ()
+            positions = [names.index(each) for each in later if each in names]
+            sections.insert(min(positions, default=len(names)), (name, text))
+    return sections
 
 
 def _text(longrepr: Any) -> str:

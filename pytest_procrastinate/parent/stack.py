@@ -29,6 +29,8 @@ class Frame:
 
     def source(self) -> list[str]:
         """Return the lines up to this one, marked as pytest marks them; none without a source."""
+        if self.path == "<string>":  # 3.13 takes it for what ``python -c`` was given
+            return []
         linecache.checkcache(self.path)
         code = linecache.getlines(self.path)
         if not 0 < self.line <= len(code):

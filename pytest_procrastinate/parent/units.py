@@ -21,12 +21,14 @@ class Unit:
     :ivar nextitem: The item after the unit.
     :ivar next_forked: The same, if the same fork server will fork it.
     :ivar known: Attempts of which all is known, and which have not been told.
+    :ivar waits: Its child has died or stopped; the rest is forked when that has been told.
     """
 
     rest: list[tuple[pytest.Item, pytest.Item | None]]
     nextitem: pytest.Item | None
     next_forked: pytest.Item | None
     known: list[Attempt] = dataclasses.field(default_factory=list)
+    waits: bool = False
 
     @property
     def item(self) -> pytest.Item:

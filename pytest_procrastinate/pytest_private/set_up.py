@@ -36,6 +36,8 @@ class Inherited:
     def disown(self, but: pytest.Item | None = None) -> None:
         """Forget the finalizers of all that is set up now; the values stay usable.
 
+        A fixture that is set up anew here makes those that asked for it be set up anew as well.
+
         :param but: An item whose own finalizers stay.
 
         ``session._setupstate.stack``: {node: (finalizers, exception)};
@@ -52,7 +54,11 @@ class Inherited:
         for definition in self.definitions:
             if definition.cached_result is not None:
                 self._kept.append((list(definition._finalizers), definition.cached_result))
-                definition._finalizers.clear()
+                definition._finalizers[:] = [
+                    functools.partial(_forget, owner)
+                    for owner in map(_owner, definition._finalizers)
+                    if isinstance(owner, pytest.FixtureDef)
+                ]
                 definition.finish = functools.partial(_forget, definition)
         self.definitions = []
 
@@ -107,10 +113,10 @@ class Inherited:
         for definition in _fixture_definitions(self._session):
             if definition.cached_result is not None:
                 self._kept.append(definition.cached_result)
-                _forget(definition, None)
+                _forget(definition)
 
 
-def _forget(definition: Any, request: Any) -> None:
+def _forget(definition: Any, request: Any = None) -> None:
     """Finish an inherited fixture: what this process has added to it, not what it was made with."""
     while definition._finalizers:
         definition._finalizers.pop()()
@@ -124,20 +130,40 @@ def _has_teardown(state: Any, node: Any) -> bool:
     return any(getattr(f, "__func__", None) is not pytest.Item.teardown for f in finalizers)
 
 
-def on_set_up(session: pytest.Session, call: Callable[[pytest.Item], None]) -> None:
-    """Have a function called when an item is set up or has failed to be (``SetupState.setup``)."""
+def on_set_up(
+    session: pytest.Session,
+    begins: Callable[[pytest.Item], None],
+    ended: Callable[[pytest.Item], None],
+) -> None:
+    """Have functions called as items are set up (``SetupState.setup``).
+
+    :param begins: Called before the ``setup`` of an item's own class, where that is not pytest's:
+        its collectors are set up by then.
+    :param ended: Called when an item is set up or has failed to be.
+    """
     state = session._setupstate
     set_up = state.setup
 
     @among_pytests_own
     def set_up_and_call(item: pytest.Item) -> None:
         __tracebackhide__ = True
+        if not type(item).setup.__module__.startswith("_pytest."):
+            item.setup = functools.partial(begin, item)  # type: ignore[method-assign]
         try:
             set_up(item)
         except BaseException:
-            call(item)
+            ended(item)
             raise
-        call(item)
+        finally:
+            item.__dict__.pop("setup", None)
+        ended(item)
+
+    @among_pytests_own
+    def begin(item: pytest.Item) -> None:
+        __tracebackhide__ = True
+        del item.setup
+        begins(item)
+        item.setup()
 
     state.setup = set_up_and_call  # type: ignore[method-assign]
 
@@ -235,7 +261,7 @@ def tear_down_scopes(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.
         item.stash[xfailed_key] = evaluate_xfail_marks(item)
     with catch_warnings_for_item(config, item.ihook, when="runtest", item=item):
         call = pytest.CallInfo.from_call(
-            lambda: tear_down(item=item, nextitem=nextitem),
+            functools.partial(tear_down, item=item, nextitem=nextitem),
             when="teardown",
             reraise=(pytest.exit.Exception, KeyboardInterrupt),
         )

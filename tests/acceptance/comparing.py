@@ -16,6 +16,7 @@ import dataclasses
 import difflib
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -212,6 +213,9 @@ def run(
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CI", raising=False)  # it changes how lines are shortened
         patch.setenv("COLUMNS", "200")
+        if sys.dont_write_bytecode:  # or each run would compile the plugin anew
+            patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+            patch.setenv("PYTHONPYCACHEPREFIX", str(pytester.path.parent / "pycache"))
         if not installed:
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         patch.setenv("TOLD", str(told))

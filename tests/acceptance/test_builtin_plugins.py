@@ -9,6 +9,7 @@ from comparing import (
     NOTING,
     PLUGIN,
     TIMEOUT_SECONDS,
+    assert_same,
     assert_same_lines,
     compare,
     forked,
@@ -41,26 +42,27 @@ def documented():
     3
     '''
 """
-PLUGINS = [
-    *("assertion", "cacheprovider", "capture", "debugging", "doctest", "faulthandler"),
-    *("junitxml", "legacypath", "logging", "monkeypatch", "pastebin", "recwarn"),
-    *("setuponly", "setupplan", "skipping", "stepwise", "subtests", "terminal"),
-    *("threadexception", "tmpdir", "unittest", "unraisableexception", "warnings"),
+SWITCHED_OFF = [
+    *("capture", "debugging", "doctest", "faulthandler", "logging", "skipping", "subtests"),
+    *("terminal", "tmpdir", "unittest", "warnings"),
+    "assertion cacheprovider junitxml legacypath monkeypatch pastebin recwarn",
+    "setuponly setupplan stepwise threadexception unraisableexception",
 ]
 
 
-@pytest.mark.parametrize("name", PLUGINS)
-def test_run_without_a_builtin_plugin_is_that_of_a_plain_run(pytester, name):
+@pytest.mark.parametrize("names", SWITCHED_OFF)
+def test_run_without_a_builtin_plugin_is_that_of_a_plain_run(pytester, names):
     """Where pytest itself cannot do without it, the two runs fail alike."""
     pytester.makepyfile(test_all=SUITE)
-    args = ["-p", f"no:{name}", *(["--doctest-modules"] if name != "doctest" else [])]
+    args = [arg for name in names.split() for arg in ("-p", f"no:{name}")]
+    if names != "doctest":
+        args.append("--doctest-modules")
 
     one = plain(pytester, *args)
     other = forked(pytester, *args)
 
     if one.reports():
-        assert one.rows == other.rows
-        assert_same_lines(one.output, other.output)
+        assert_same(one, other)
     assert one.status == other.status
 
 
@@ -158,8 +160,9 @@ def tree(root):
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_symlink())
 
 
-@pytest.mark.parametrize("policy", ["all", "failed", "none"])
-@pytest.mark.parametrize("own_base", [True, False], ids=["basetemp", "numbered"])
+@pytest.mark.parametrize(
+    ("policy", "own_base"), [("all", True), ("all", False), ("failed", False), ("none", False)]
+)
 def test_tmp_path_is_named_numbered_and_kept_as_in_a_plain_run(pytester, policy, own_base):
     pytester.makepyfile(test_paths=PATHS)
     found = []

@@ -77,51 +77,65 @@ def test_each_way_to_die_fails_the_call_and_is_named(pytester):
     assert told.errors == [], "what the child's faulthandler says is for the report"
 
 
+# Each test dies at the place it is named after; the classes have the places.
 PHASES = """
-def reach(place):
-    if place == os.environ["PLACE"]:
+def reach(place, name):
+    if name == f"test_{place}":
         os.write(1, b"written before\\n")
-        os.kill(os.getpid(), getattr(signal, os.environ["SIGNAL"]))
-
-@pytest.fixture(scope="session")
-def session_resource():
-    reach("session setup")
-    yield
-    reach("session teardown")
+        os.kill(os.getpid(), signal.SIGSEGV)
 
 @pytest.fixture
-def resource():
-    reach("setup")
+def resource(request):
+    reach("setup", request.node.name)
     yield
-    reach("teardown")
+    reach("teardown", request.node.name)
+
+@pytest.fixture(scope="module")
+def broader():
+    reach("module_setup", "test_module_setup")
 
 def test_before(): pass
-
-class TestSession:
-    def test_victim(self, session_resource): pass
-
-def test_between(): pass
-
-class TestFunction:
-    def test_victim(self, resource): reach("call")
+def test_setup(resource): pass
+def test_call(resource): reach("call", "test_call")
+def test_teardown(resource): pass
+def test_between(resource): pass
 
 class TestMethods:
-    def setup_method(self): reach("setup_method")
-    def teardown_method(self): reach("teardown_method")
-    def test_victim(self): pass
+    def setup_method(self, method): reach("setup_method", method.__name__)
+    def teardown_method(self, method): reach("teardown_method", method.__name__)
+    def test_setup_method(self): pass
+    def test_teardown_method(self): pass
+    def test_after_methods(self): pass
 
 class TestUnit(unittest.TestCase):
+    def setUp(self): reach("setUp", self._testMethodName)
+    def tearDown(self): reach("tearDown", self._testMethodName)
+    def test_setUp(self): pass
+    def test_tearDown(self): pass
+    def test_unittest(self): reach("unittest", "test_unittest")
+    def test_zafter(self): pass
+
+class TestUnitClass(unittest.TestCase):
     @classmethod
-    def setUpClass(cls): reach("setUpClass")
+    def setUpClass(cls): reach("setUpClass", "test_setUpClass")
+    def test_setUpClass(self): pass
+
+class TestUnitClassEnd(unittest.TestCase):
     @classmethod
-    def tearDownClass(cls): reach("tearDownClass")
-    def setUp(self): reach("setUp")
-    def tearDown(self): reach("tearDown")
-    def test_victim(self): reach("unittest")
+    def tearDownClass(cls): reach("tearDownClass", "test_tearDownClass")
+    def test_tearDownClass(self): pass
+
+class TestClassSetup:
+    @classmethod
+    def setup_class(cls): reach("setup_class", "test_setup_class")
+    def test_setup_class(self): pass
 
 class TestHooks:
-    def test_victim(self): pass
+    def test_setup_hook(self): pass
+    def test_teardown_hook(self): pass
+    def test_makereport(self): pass
 
+def test_module_setup(broader): pass
 def test_after(): pass
 """
 PHASES_CONFTEST = """
@@ -130,70 +144,88 @@ import pytest
 # within those of capture: else what they print is not captured
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_setup(item):
-    if item.cls and item.cls.__name__ == "TestHooks":
-        item.module.reach("setup hook")
+    item.module.reach("setup_hook", item.name)
     return (yield)
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_teardown(item):
     result = yield
-    if item.cls and item.cls.__name__ == "TestHooks":
-        item.module.reach("teardown hook")
+    item.module.reach("teardown_hook", item.name)
     return result
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    if item.cls and item.cls.__name__ == "TestHooks":
-        item.module.reach(f"makereport {call.when}")
+    if call.when == "call":
+        item.module.reach("makereport", item.name)
     return (yield)
 """
 IN_SETUP = ["setup failed", "teardown passed"]
 IN_TEARDOWN = ["setup passed", "call passed", "teardown failed"]
 
 
-@pytest.mark.parametrize(
-    ("place", "victim", "expected"),
-    [
-        ("setup", "TestFunction", IN_SETUP),
-        ("call", "TestFunction", IN_CALL),
-        ("teardown", "TestFunction", IN_TEARDOWN),
-        ("session setup", "TestSession", IN_SETUP),
-        ("session teardown", "test_after", IN_TEARDOWN),  # the last one, as plain
-        ("setup_method", "TestMethods", IN_SETUP),
-        ("teardown_method", "TestMethods", IN_TEARDOWN),
-        ("setUpClass", "TestUnit", IN_SETUP),
-        ("tearDownClass", "TestUnit", IN_TEARDOWN),
-        ("setUp", "TestUnit", IN_CALL),  # pytest runs these two in the call
-        ("tearDown", "TestUnit", IN_CALL),
-        ("unittest", "TestUnit", IN_CALL),
-        ("setup hook", "TestHooks", IN_SETUP),
-        ("teardown hook", "TestHooks", IN_TEARDOWN),
-        ("makereport call", "TestHooks", IN_CALL),
-    ],
-)
-def test_crash_fails_its_phase_and_no_other_test(pytester, place, victim, expected):
+def test_crash_fails_its_phase_and_no_other_test(pytester):
     pytester.makeconftest(PHASES_CONFTEST)
     pytester.makepyfile(test_ext=HEAD + PHASES)
 
-    told = forked(pytester, "-rA", env={"PLACE": place, "SIGNAL": "SIGSEGV"})
+    told = forked(pytester, "-rA")
 
-    outcomes = {r["where"]: told.outcomes(r["where"]) for r in told.reports()}
-    suffix = "::test_victim" if victim.startswith("Test") else ""
-    nodeid = f"test_ext.py::{victim}{suffix}"
-    assert outcomes.pop(nodeid) == expected
-    assert set(map(tuple, outcomes.values())) == {tuple(PASSED)}
-    assert len(outcomes) == 7
-    (failed,) = [r for r in told.reports(victim) if r["outcome"] == "failed"]
-    phase = failed["when"]
-    assert re.match(rf"crashed with SIGSEGV.* in {phase}, at test_ext\.py:\d+", headline(failed))
-    if "makereport" in place:  # pytest does not capture what that hook prints
-        assert "written before" in told.result.stdout.str()
-    else:
-        assert [f"Captured stdout {phase}", "written before\n"] in failed["sections"]
-    kind = "FAILED" if phase == "call" else "ERROR"
-    told.result.stdout.fnmatch_lines([f"{kind} {nodeid} - crashed with SIGSEGV*"])
-    count = {"failed": 1} if phase == "call" else {"errors": 1}
-    told.result.assert_outcomes(passed=8 if phase == "teardown" else 7, **count)
+    assert told.verdicts() == {
+        "test_before": PASSED,
+        "test_setup": IN_SETUP,
+        "test_call": IN_CALL,
+        "test_teardown": IN_TEARDOWN,
+        "test_between": PASSED,
+        "test_setup_method": IN_SETUP,
+        "test_teardown_method": IN_TEARDOWN,
+        "test_after_methods": PASSED,
+        "test_setUp": IN_CALL,  # pytest runs these two in the call
+        "test_tearDown": IN_CALL,
+        "test_unittest": IN_CALL,
+        "test_zafter": PASSED,
+        "test_setUpClass": IN_SETUP,
+        "test_tearDownClass": IN_TEARDOWN,
+        "test_setup_class": IN_SETUP,
+        "test_setup_hook": IN_SETUP,
+        "test_teardown_hook": IN_TEARDOWN,
+        "test_makereport": IN_CALL,
+        "test_module_setup": IN_SETUP,
+        "test_after": PASSED,
+    }
+    for report in told.reports():
+        if report["outcome"] == "failed":
+            phase, nodeid = report["when"], report["where"]
+            words = rf"crashed with SIGSEGV.* in {phase}, at test_ext\.py:\d+"
+            assert re.match(words, headline(report)), nodeid
+            if "makereport" not in nodeid:  # pytest does not capture what that hook prints
+                assert [f"Captured stdout {phase}", "written before\n"] in report["sections"]
+            kind = "FAILED" if phase == "call" else "ERROR"
+            line = f"{kind} {nodeid} - crashed with SIGSEGV*"
+            told.result.stdout.fnmatch_lines_random([line])
+    told.result.assert_outcomes(failed=5, errors=10, passed=9)
+
+
+def test_crash_in_the_last_teardown_of_a_session_fixture_is_told_where_plain_tells_it(pytester):
+    pytester.makepyfile(
+        """
+        import os, pytest
+
+        @pytest.fixture(scope="session")
+        def resource():
+            yield
+            if os.environ.get("DIE"): os.abort()
+            assert 0
+
+        def test_uses_it(resource): pass
+        def test_last(): pass
+        """
+    )
+
+    failed = plain(pytester)
+    crashed = forked(pytester, env={"DIE": "1"})
+
+    assert crashed.verdicts() == failed.verdicts()
+    assert crashed.status == failed.status == 1
+    crashed.result.stdout.fnmatch_lines(["*crashed with SIGABRT*in teardown*"])
 
 
 XFAILS = """
@@ -239,8 +271,15 @@ def test_param(n): die()
 """
 
 
-@pytest.mark.parametrize("args", [[], ["--runxfail"], ["-o", "xfail_strict=true"]])
-@pytest.mark.parametrize("deed", ["os.abort()", "os._exit(0)"])
+@pytest.mark.parametrize(
+    ("args", "deed"),
+    [
+        ([], "os.abort()"),
+        ([], "os._exit(0)"),
+        (["--runxfail"], "os.abort()"),
+        (["-o", "xfail_strict=true"], "os._exit(0)"),
+    ],
+)
 def test_xfail_means_what_it_means_for_a_failure(pytester, args, deed):
     pytester.makepyfile(test_ext=XFAILS.replace("DEED", "assert 0"))
     failed = plain(pytester, *args)

@@ -134,15 +134,10 @@ def test_plain_items_go_on_as_if_the_forked_ones_were_not_there(pytester, bounda
         [f"{what} {name}" for _, what, name, _ in events(alone)],
         [f"{what} {name}" for pid, what, name, _ in events(mixed) if pid == main],
     )
+    assert_each_forked_item_tears_down_only_what_its_process_set_up(mixed, main)
 
 
-@pytest.mark.parametrize("boundary", ["function", "class", "module", "package"])
-def test_forked_item_tears_down_once_and_only_what_its_process_set_up(pytester, boundary):
-    write(pytester, layout(boundary))
-
-    mixed = loaded(pytester)
-
-    (main,) = mixed.noted("session")[0]
+def assert_each_forked_item_tears_down_only_what_its_process_set_up(mixed, main):
     runs = [(pid, name) for pid, what, name, _ in events(mixed) if what == "run"]
     in_children = [(pid, name) for pid, name in runs if pid != main]
     assert [name for _, name in in_children] == [
@@ -169,33 +164,19 @@ def test_all_forked_run_sets_up_nothing_in_the_pytest_process(pytester):
     assert [event for event in events(told) if event[0] != event[3]] == []
 
 
-@pytest.mark.parametrize("order", ["FPF", "PFP"])
-@pytest.mark.parametrize("kind", ["fail", "setup", "teardown", "crash"])
-def test_forked_failure_leaves_its_plain_neighbours_alone(pytester, order, kind):
-    letters = "".join(
-        f"""
-@pytest.mark.forked
-@pytest.mark.usefixtures("broken")
-def test_{n}_forked(): fail("fail")
-"""
-        if letter == "F"
-        else f"\ndef test_{n}_plain(shared): assert shared == [0]\n"
-        for n, letter in enumerate(order)
-    )
-    pytester.makeini("[pytest]\nmarkers = forked: runs in a child\n")
-    pytester.makepyfile(
-        f"""
+KINDS = ["fail", "setup", "teardown", "crash"]
+NEIGHBOURS = """
 import os, pytest, signal
-
-def fail(phase):
-    if phase == {kind!r}:
-        assert 0, phase
-    if {kind!r} == "crash" and phase == "fail":
-        os.kill(os.getpid(), signal.SIGSEGV)
 
 @pytest.fixture(scope="module")
 def shared():
     return [0]
+
+def fail(phase):
+    if phase == KIND:
+        assert 0, phase
+    if KIND == "crash" and phase == "fail":
+        os.kill(os.getpid(), signal.SIGSEGV)
 
 @pytest.fixture
 def broken(shared):
@@ -203,22 +184,45 @@ def broken(shared):
     fail("setup")
     yield
     fail("teardown")
-{letters}"""
+"""
+
+
+def neighbours(kind: str, order: str) -> str:
+    tests = "".join(
+        f"""
+@pytest.mark.forked
+@pytest.mark.usefixtures("broken")
+def test_{kind}_{order}_{n}_forked(): fail("fail")
+"""
+        if letter == "F"
+        else f"\ndef test_{kind}_{order}_{n}_plain(shared): assert shared == [0]\n"
+        for n, letter in enumerate(order)
+    )
+    return NEIGHBOURS.replace("KIND", repr(kind)) + tests
+
+
+def test_forked_failure_leaves_its_plain_neighbours_alone(pytester):
+    orders = ("FPF", "PFP")
+    pytester.makeini("[pytest]\nmarkers = forked: runs in a child\n")
+    pytester.makepyfile(
+        **{f"test_{kind}_{order}": neighbours(kind, order) for kind in KINDS for order in orders}
     )
 
     told = loaded(pytester)
 
+    passed = ["setup passed", "call passed", "teardown passed"]
     phases = {
         "fail": ["setup passed", "call failed", "teardown passed"],
         "setup": ["setup failed", "teardown passed"],
         "teardown": ["setup passed", "call passed", "teardown failed"],
     }
     phases["crash"] = phases["fail"]
-    passed = ["setup passed", "call passed", "teardown passed"]
     assert told.verdicts() == {
-        f"test_{n}_{'forked' if letter == 'F' else 'plain'}": (
+        f"test_{kind}_{order}_{n}_{'forked' if letter == 'F' else 'plain'}": (
             phases[kind] if letter == "F" else passed
         )
+        for kind in KINDS
+        for order in orders
         for n, letter in enumerate(order)
     }
     assert told.status == 1

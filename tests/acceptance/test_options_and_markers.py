@@ -204,14 +204,13 @@ def test_loaded_but_unused_the_plugin_changes_nothing(pytester):
 
 
 @pytest.mark.parametrize(
-    ("mark", "words"),
+    ("mark", "words", "args"),
     [
-        ('forked(reson="it leaks")', ["'reson'", "did you mean 'reason'"]),
-        ('forked(reason="it leaks", zzz=1)', ["'zzz'"]),
-        ('forked(True, "it leaks")', ["reason="]),
+        ('forked(reson="it leaks")', ["'reson'", "did you mean 'reason'"], []),
+        ('forked(reason="it leaks", zzz=1)', ["'zzz'"], ["--forked"]),
+        ('forked(True, "it leaks")', ["reason="], []),
     ],
 )
-@pytest.mark.parametrize("args", [(), ("--forked",)], ids=["marked", "all forked"])
 def test_bad_mark_is_a_usage_error_before_any_test_runs(pytester, mark, words, args):
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(

@@ -143,26 +143,21 @@ def documented():
 @pytest.mark.parametrize(
     "args",
     [
-        pytest.param(["-rA", "--doctest-modules"], id="everything"),
+        pytest.param(["-rA", "--doctest-modules", "-o", "junit_logging=all"], id="all"),
         pytest.param(["-vv", "--tb=short", "-l", "--runxfail"], id="runxfail"),
-        pytest.param(["-q", "--tb=native", "--durations=3", "-rsxX"], id="native"),
+        pytest.param(["-q", "--tb=native", "-rsxX"], id="native"),
         pytest.param(["--tb=line", "-o", "xfail_strict=true", "--no-summary"], id="line"),
     ],
 )
 def test_every_outcome_is_told_as_in_a_plain_run(pytester, args):
+    """To hooks, in the terminal and in junitxml."""
     pytester.makepyfile(test_outcomes=OUTCOMES)
 
-    one, other = compare(pytester, *args, output="--durations=3" not in args)
+    one, other = compare_junitxml(pytester, *args)
 
+    assert_same(one, other)
     assert len(one.reports()) > 100
     assert one.status == other.status == 1
-
-
-@pytest.mark.parametrize("logged", ["no", "all"])
-def test_junitxml_is_that_of_a_plain_run(pytester, logged):
-    pytester.makepyfile(test_outcomes=OUTCOMES)
-
-    compare_junitxml(pytester, "-o", f"junit_logging={logged}", "--doctest-modules")
 
 
 def test_junitxml_holds_what_its_own_fixtures_recorded(pytester):

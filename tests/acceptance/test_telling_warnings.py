@@ -87,8 +87,6 @@ def test_returns(): return 3
     [
         pytest.param([], id="default"),
         pytest.param(["-W", "error"], id="errors"),
-        pytest.param(["-W", "always", "-rw"], id="always"),
-        pytest.param(["--disable-warnings"], id="disabled"),
     ],
 )
 def test_warnings_are_told_and_summed_up_as_in_a_plain_run(pytester, args):
@@ -247,10 +245,8 @@ class TestUnit(unittest.TestCase):
 @pytest.mark.parametrize(
     "args",
     [
-        pytest.param([], id="default"),
-        pytest.param(["-v", "-rA"], id="verbose"),
+        pytest.param(["-rA"], id="default"),
         pytest.param(["-x"], id="exitfirst"),
-        pytest.param(["--maxfail=3", "-q"], id="maxfail"),
         pytest.param(["-o", "verbosity_subtests=2"], id="verbosity of subtests"),
     ],
 )
