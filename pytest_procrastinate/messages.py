@@ -90,10 +90,30 @@ def _portable(value: object) -> object:
     return _escape(_text(value))
 
 
+def portable_property(pair: tuple[str, object]) -> tuple[str, object]:
+    """Return a user property whose text stays the same: junitxml writes that.
+
+    In a list, an object of which only text can be carried would be quoted there.
+    """
+    name, value = pair
+    is_container = isinstance(value, (list, tuple, set, frozenset, dict))
+    return name, _text(value) if is_container and not _is_portable(value) else value
+
+
+def _is_portable(value: object, depth: int = 20) -> bool:
+    kind = type(value)
+    if kind in (list, tuple, set, frozenset, dict):
+        parts: Any = value.items() if kind is dict else value  # type: ignore[attr-defined]
+        return depth > 0 and all(_is_portable(each, depth - 1) for each in parts)
+    if kind is int:
+        return -(1 << 63) <= value < 1 << 63  # type: ignore[operator]
+    return value is None or kind in (bool, float, complex, bytes, str)
+
+
 def _text(value: object) -> str:
     try:
         return str.__str__(str(value))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"<{type(value).__name__} whose text cannot be had: {type(error).__name__}>"
 
 
@@ -130,7 +150,14 @@ def _encode_report(config: pytest.Config, arguments: Arguments) -> object:
             data["longrepr"] = None
     if report.when == "call" and (count := failed_subtests(config, report)):
         data["$failed_subtests"] = count
+    if data.get("user_properties"):
+        data["user_properties"] = [portable_property(pair) for pair in data["user_properties"]]
     return data, strokes
+
+
+def ends_phase(payload: Any) -> bool:
+    """Whether a phase ends with a report; it goes on after that of a subtest."""
+    return "_subtest.context" not in payload[0]
 
 
 def _decode_report(config: pytest.Config, payload: Any) -> Arguments:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import pytest
 
 from pytest_procrastinate.deaths import Dies, dies_of, keyword_hint
-from pytest_procrastinate.pytest_private import condition_holds
+from pytest_procrastinate.pytest_private import condition_holds, may_skip
 from pytest_procrastinate.quantities import parse_duration, parse_jobs, parse_size
 
 MARK_KEYWORDS = (
@@ -293,6 +294,13 @@ def settings_of(item: pytest.Item, run: RunSettings | None = None) -> Settings:
         marked = bool(config.getoption("forked", False) or config.getini("forked"))
     if not marked:
         return Settings()
+    if not hasattr(os, "fork"):
+        if may_skip(item):
+            return Settings()
+        raise pytest.UsageError(
+            f"{item.nodeid}: it is to run in a child of its own, and this platform has no os.fork; "
+            "mark it skipif(not hasattr(os, 'fork')), or run with --no-forked"
+        )
     timeout = _marked(item, marks, "timeout", parse_duration)
     memory_limit = _marked(item, marks, "memory_limit", parse_size)
     cpu_limit = _marked(item, marks, "cpu_limit", parse_duration)

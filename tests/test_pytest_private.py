@@ -230,8 +230,8 @@ def test_unit_node_is_the_item_where_it_is_in_no_class(items):
 
 
 def test_on_set_up_calls_when_an_item_is_set_up_or_has_failed(items, item, state):
-    called = []
-    private.on_set_up(item.session, called.append)
+    begun, called = [], []
+    private.on_set_up(item.session, begins=begun.append, ended=called.append)
 
     state.setup(item)
     assert called == [item]
@@ -242,6 +242,38 @@ def test_on_set_up_calls_when_an_item_is_set_up_or_has_failed(items, item, state
     with pytest.raises(ZeroDivisionError):
         state.setup(failing)
     assert called == [item, failing]
+    assert begun == [], "their setup is pytest's own"
+
+
+def test_on_set_up_calls_before_the_setup_of_a_class_of_somebody_else(items, item, state):
+    told = []
+
+    class Own(type(item)):
+        def setup(self):
+            told.append("setup")
+            super().setup()
+
+    item.__class__ = Own
+    private.on_set_up(
+        item.session,
+        begins=lambda each: told.append(("begins", list(state.stack) == item.listchain())),
+        ended=lambda each: told.append("ended"),
+    )
+
+    state.setup(item)
+
+    assert told == [("begins", True), "setup", "ended"]
+    assert "setup" not in vars(item)
+
+
+def test_forget_result_makes_a_fixture_one_that_is_not_set_up(item, state, definitions):
+    state.setup(item)
+    assert private.is_set_up(definitions["session"], "x")
+
+    private.forget_result(definitions["session"])
+
+    assert not private.is_set_up(definitions["session"], "x")
+    assert definitions["session"]._finalizers == []
 
 
 # --- what a child and a fork server forget ----------------------------------------------------

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import traceback
 import types
 
+import pluggy
 import pytest
 from _pytest._code.code import ReprFileLocation, TerminalRepr
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 from _pytest.junitxml import xml_key
 
+import pytest_procrastinate
 from pytest_procrastinate import pytest_private as private
 
 
@@ -22,19 +25,88 @@ def config(pytester):
 # --- hooks ------------------------------------------------------------------------------------
 
 
-def test_among_pytests_own_has_a_frame_left_out_of_tracebacks(pytester):
-    @private.among_pytests_own
-    def inner():
-        raise ValueError("inner")
+def frames(error):
+    return [entry.name for entry in traceback.extract_tb(error.__traceback__)]
 
-    item = pytester.getitem("def test_func(): pass")
-    with pytest.raises(ValueError, match="inner") as info:
-        inner()
 
-    own = [entry for entry in info.traceback if entry.name == "inner"]
-    assert own
-    assert os.sep + "_pytest" + os.sep in str(own[0].path)
-    assert "inner" not in [entry.name for entry in item._traceback_filter(info)]
+def ours(name, source):
+    """Define a function whose file is one of ours."""
+    path = os.path.join(os.path.dirname(pytest_procrastinate.__file__), "child", "made_up.py")
+    defined = {}
+    exec(compile(source, path, "exec"), defined)
+    return defined[name]
+
+
+def test_cut_own_frames_leaves_only_others_in_all_tracebacks():
+    passing_on = ours("passing_on", "def passing_on(call): call()")
+
+    def raises():
+        raise ValueError
+
+    def raises_from():
+        try:
+            passing_on(raises)
+        except ValueError as error:
+            raise KeyError from error
+
+    with pytest.raises(KeyError) as info:
+        passing_on(raises_from)
+    error = info.value
+    assert "passing_on" in frames(error)
+
+    private.cut_own_frames(error)
+
+    assert frames(error)[-1:] == ["raises_from"]
+    assert frames(error.__cause__) == ["raises_from", "raises"]
+    assert "passing_on" not in frames(error)
+
+
+def test_cut_own_frames_leaves_what_pluggy_shows_without_our_wrappers():
+    spec, impl = pluggy.HookspecMarker("it"), pluggy.HookimplMarker("it")
+
+    class Specs:
+        @spec
+        def call(self): ...
+
+    class Raises:
+        @impl
+        def call(self):
+            raise ValueError
+
+    class Wraps:
+        @impl(wrapper=True)
+        def call(self):
+            return (yield)
+
+    wrapper = ours(
+        "wrapper",
+        "def inner(self): return (yield)\ndef wrapper(self): return (yield from inner(self))",
+    )
+    ours_wraps = type("Ours", (), {"call": impl(wrapper=True)(wrapper)})
+    found = []
+    for plugins in ((Raises(), Wraps()), (Raises(), ours_wraps(), Wraps())):
+        manager = pluggy.PluginManager("it")
+        manager.add_hookspecs(Specs)
+        for plugin in plugins:
+            manager.register(plugin)
+        with pytest.raises(ValueError) as info:
+            manager.hook.call()
+        private.cut_own_frames(info.value)
+        found.append(frames(info.value)[1:])
+    assert found[0] == found[1]
+
+
+def test_has_other_listeners_finds_a_plugin_that_is_not_pytests(config):
+    names = ["pytest_runtest_logreport"]
+    assert not private.has_other_listeners(config, names)
+
+    class Listener:
+        def pytest_runtest_logreport(self, report): ...
+
+    config.pluginmanager.register(Listener())
+
+    assert private.has_other_listeners(config, names)
+    assert not private.has_other_listeners(config, ["pytest_runtest_logstart"])
 
 
 def test_divert_hook_calls_us_and_those_kept(config):

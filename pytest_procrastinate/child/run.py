@@ -207,6 +207,6 @@ def told_exception(error: BaseException) -> tuple[object, ...]:
     if isinstance(error, pytest.exit.Exception):
         return ("exit", *where, str(error.msg), error.returncode)
     if isinstance(error, KeyboardInterrupt):
-        return ("interrupt", *where)
+        return ("interrupt", *where, str(error))
     text = str(place.getrepr(style="native"))
     return ("error", *where, f"{type(error).__name__}: {error}", text)

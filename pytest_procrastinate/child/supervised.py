@@ -25,7 +25,6 @@ from pytest_procrastinate.process.cleanup import (
     reset_signals,
 )
 from pytest_procrastinate.process.limits import Limits
-from pytest_procrastinate.pytest_private import among_pytests_own
 from pytest_procrastinate.quantities import write_duration
 
 # Real-time signals from the upper end, which neither glibc nor a runtime takes for itself.
@@ -81,7 +80,6 @@ class TimedPhases(PhaseMarker):
         return things if things is not None and any(things) else None
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        __tracebackhide__ = True
         if self.page is None or self._fired:
             return
         if self.page.asked() == INTERRUPT:
@@ -92,7 +90,6 @@ class TimedPhases(PhaseMarker):
             self._raise()
 
     def _raise(self) -> None:
-        __tracebackhide__ = True
         self._raised_in = self._phase
         text, is_ours = self._message()
         raise (TestTimeout if is_ours else pytest.fail.Exception)(text, pytrace=True)
@@ -107,9 +104,7 @@ class TimedPhases(PhaseMarker):
         text = f"timeout of {write_duration(limit.seconds)} in {self._phase} ({limit.source})"
         return text, True
 
-    @among_pytests_own
     def _enter(self, phase: str) -> Iterator[None]:
-        __tracebackhide__ = True
         if self.page is None:
             return (yield)
         self.page.enter(phase)

@@ -9,12 +9,18 @@ from typing import Any
 import pytest
 
 from pytest_procrastinate.child.files import Page
-from pytest_procrastinate.messages import KEPT_IN_CHILD, TELLING, pack
+from pytest_procrastinate.messages import (
+    KEPT_IN_CHILD,
+    TELLING,
+    ends_phase,
+    pack,
+    portable_property,
+)
 from pytest_procrastinate.process.child import Channel
 from pytest_procrastinate.process.frames import FrameError
 from pytest_procrastinate.pytest_private import (
-    among_pytests_own,
     before_capture_is_disabled,
+    cut_own_frames,
     divert_hook,
     divert_terminal,
     take_junit_notes,
@@ -127,8 +133,13 @@ class Teller:
                 notes = take_junit_notes(self._config)
                 if notes is not None:
                     self.tell("junit", notes)
-            self.tell(name, encode(self._config, arguments))
-            if name == "pytest_runtest_logreport" and self._page is not None:
+            payload = encode(self._config, arguments)
+            self.tell(name, payload)
+            if (
+                name == "pytest_runtest_logreport"
+                and self._page is not None
+                and ends_phase(payload)
+            ):
                 self._page.enter("")
 
         return receive
@@ -144,7 +155,7 @@ class ToldProperties(list[tuple[str, object]]):
     def append(self, pair: tuple[str, object]) -> None:
         """Record one."""
         super().append(pair)
-        self._teller.tell("property", pair)
+        self._teller.tell("property", portable_property(pair))
 
 
 def tell_what_is_noted(teller: Teller, item: pytest.Item) -> None:
@@ -167,30 +178,28 @@ class PhaseMarker:
     def __init__(self) -> None:
         self.page: Page | None = None
 
-    @among_pytests_own
     def _enter(self, phase: str) -> Iterator[None]:
-        __tracebackhide__ = True
         if self.page is not None:
             self.page.enter(phase)
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    @among_pytests_own
     def pytest_runtest_setup(self) -> Iterator[None]:
-        __tracebackhide__ = True
         return (yield from self._enter("setup"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    @among_pytests_own
     def pytest_runtest_call(self) -> Iterator[None]:
-        __tracebackhide__ = True
         return (yield from self._enter("call"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    @among_pytests_own
     def pytest_runtest_teardown(self) -> Iterator[None]:
-        __tracebackhide__ = True
         return (yield from self._enter("teardown"))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> Iterator[None]:
+        if call.excinfo is not None:
+            cut_own_frames(call.excinfo.value)
+        return (yield)
 
 
 def _cut(value: Any) -> Any:

@@ -24,7 +24,6 @@ from pytest_procrastinate.process.manager import ForkError, InChild
 from pytest_procrastinate.process.remote import Order
 from pytest_procrastinate.pytest_private import (
     OUTCOMES,
-    among_pytests_own,
     anything_to_tear_down,
     forget_result,
     leave_item,
@@ -116,12 +115,10 @@ class Beginning:
         raise PassOn
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    @among_pytests_own
     def pytest_fixture_setup(
         self, fixturedef: Any, request: Any
     ) -> Generator[None, object, object]:
         """Split where the first fixture of the test's own is set up, or one that is not shared."""
-        __tracebackhide__ = True
         if self._current is None:
             return (yield)
         order, program = self._current

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_procrastinate.child.files import ChildFiles, read_text
-from pytest_procrastinate.messages import unpack
+from pytest_procrastinate.messages import ends_phase, unpack
 from pytest_procrastinate.options import SETTINGS, Timeout
 from pytest_procrastinate.process.child import ChildProcess
 from pytest_procrastinate.process.ending import Cause, Ending
@@ -190,7 +190,8 @@ class Attempt:
     def _note_report(self, payload: Any) -> None:
         match payload:
             case ({"when": str(phase), "outcome": outcome, "sections": sections}, _):
-                self.told_phase = phase
+                if ends_phase(payload):
+                    self.told_phase = phase
                 self.failed = self.failed or outcome == "failed"
                 self.sections = [(str(name), str(text)) for name, text in sections]
 

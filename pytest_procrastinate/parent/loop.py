@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pytest_procrastinate.messages import TELLING
 from pytest_procrastinate.options import FRESH_FIXTURES, RUN_SETTINGS, Settings, first_slot
 from pytest_procrastinate.parent.attempt import Attempt, FilePool
 from pytest_procrastinate.parent.crash import tell_crash
@@ -26,7 +27,11 @@ from pytest_procrastinate.parent.units import TOLD, Unit, units_of
 from pytest_procrastinate.process.leftovers import set_subreaper
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.waiting import default_waiter
-from pytest_procrastinate.pytest_private import is_live, make_base_temp, needs_fixture
+from pytest_procrastinate.pytest_private import (
+    has_other_listeners,
+    is_live,
+    make_base_temp,
+)
 from pytest_procrastinate.quantities import write_duration
 from pytest_procrastinate.scheduler import Scheduler
 from pytest_procrastinate.strategy import Throttled
@@ -49,6 +54,7 @@ class ForkedRun:
         options = session.config.option
         self._debugs = bool(getattr(options, "usepdb", False) or getattr(options, "trace", False))
         self._live = self._debugs or is_live(session.config)
+        self._others_listen = has_other_listeners(session.config, TELLING)
         self._pool = FilePool()
         in_main_thread = threading.current_thread() is threading.main_thread()
         # The end of an orphan is told by SIGCHLD alone.
@@ -77,7 +83,6 @@ class ForkedRun:
         self._slots = Slots(self._run_settings.groups, first_slot(session.config))
         self._units: list[Unit] = []
         self._keys: dict[Attempt, int] = {}
-        self._broken: list[Attempt] = []
         self._half_told: Attempt | None = None
         self._retries = 0
         self._crashes: dict[pytest.Item, int] = {}
@@ -159,7 +164,7 @@ class ForkedRun:
             if (key := self._to_tell()) is not None and self._may_stop_the_run(key):
                 self._tell(key)
             elif not self._should_stop and (key := scheduler.to_start()) is not None:
-                if not self._dies_of_fixture(self._attempts[key]):
+                if not self._servers.dies_of_fixture(self._attempts[key]):
                     scheduler.started(key)
                     self._start(self._attempts[key])
             elif (key := scheduler.to_fork()) is not None:
@@ -186,8 +191,11 @@ class ForkedRun:
         return key if key < len(self._units) and self._units[key].known else None
 
     def _may_stop_the_run(self, key: int) -> bool:
-        """Whether telling it may end the run: then no test may start before it is told."""
-        return not all(attempt.passed for attempt in self._units[key].known)
+        """Whether telling it may end the run: then no test may start before it is told.
+
+        As a failure may (``-x``), and whatever somebody's hook makes of a report.
+        """
+        return self._others_listen or not all(attempt.passed for attempt in self._units[key].known)
 
     def _fork(self, key: int) -> None:
         unit = self._units[key]
@@ -197,7 +205,7 @@ class ForkedRun:
         self._attempts[key], self._keys[attempt] = attempt, key
         if key not in self._scheduler.outstanding:
             self._scheduler.forked(key)
-        if self._dies_of_fixture(attempt):
+        if self._servers.dies_of_fixture(attempt):
             return
         try:
             self._servers.fork(
@@ -211,15 +219,6 @@ class ForkedRun:
             attempt.problem = f"no child could be forked: {error.strerror}"
             self._finished(attempt)
 
-    def _dies_of_fixture(self, attempt: Attempt) -> bool:
-        """Whether a test needs a fixture that has killed a server: it is not tried again."""
-        for broken in self._broken:
-            if needs_fixture(attempt.item, *broken.fixture):
-                self._servers.cancel(attempt)
-                attempt.die_as(broken)
-                return True
-        return False
-
     def _finished(self, attempt: Attempt) -> None:
         key = self._keys.get(attempt)
         if key is None:  # nobody waits for it any more
@@ -227,16 +226,12 @@ class ForkedRun:
         if attempt.never_forked and self._retries < MAX_RETRIES:
             self._retries += 1
             self._supervisor.finished(attempt)
-            self._free_slot(attempt)
             attempt.release()
             del self._keys[attempt]
-            self._fork(key)
-            if self._scheduler.is_started(key):
-                self._start(self._attempts[key])
+            self._fork_again(key, attempt)
             return
         self._retries = 0
-        if attempt.died_in_server and attempt.fixture[0]:
-            self._broken.append(attempt)
+        self._servers.note_broken_fixture(attempt)
         if not attempt.done and not attempt.asked_to_leave and self._runs_again(key, attempt):
             return
         if (attempt.leaves is not None or not attempt.done) and not attempt.asked_to_leave:
@@ -262,37 +257,37 @@ class ForkedRun:
             return False
         self._crashes[attempt.item] = crashes
         self._supervisor.finished(attempt)
-        self._free_slot(attempt)
         self._units[key].known.append(attempt)
+        self._fork_again(key, attempt)
+        return True
+
+    def _fork_again(self, key: int, attempt: Attempt) -> None:
+        """Fork another child in place of one that came to nothing."""
+        self._free_slot(attempt)
         self._fork(key)
         if self._scheduler.is_started(key):
             self._start(self._attempts[key])
-        return True
 
     def _known(self, key: int, attempt: Attempt) -> None:
         """Note that all is known of a test; go on with its unit, in the same child or a new one."""
         unit = self._units[key]
         unit.known.append(attempt)
         unit.rest.pop(0)
-        slot, attempt.slot = attempt.slot, None
-        if not unit.rest:
-            if slot is not None:
-                self._slots.give_back(attempt.settings, slot)
-            self._scheduler.finished(key)
-        elif attempt.done and not attempt.stops:
+        if unit.rest and attempt.done and not attempt.stops:
             following = Attempt(
                 unit.item, self._pool, self._finished, self._hear, self._gone, before=attempt
             )
-            following.slot = slot
+            following.slot, attempt.slot = attempt.slot, None
             self._attempts[key], self._keys[following] = following, key
             self._supervisor.started(following)
+            return
+        self._free_slot(attempt)
+        if not unit.rest:
+            self._scheduler.finished(key)
+        elif self._scheduler.is_started(key):
+            unit.waits = True  # until this is told, which may end the run
         else:
-            if slot is not None:
-                self._slots.give_back(attempt.settings, slot)
-            if self._scheduler.is_started(key):
-                unit.waits = True  # until this is told, which may end the run
-            else:
-                self._fork(key)
+            self._fork(key)
 
     def _free_slot(self, attempt: Attempt) -> None:
         if attempt.slot is not None:

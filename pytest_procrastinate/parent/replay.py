@@ -131,6 +131,8 @@ def _raise(kind: str, path: str, line: int, *details: Any) -> None:
         raise pytest.exit.Exception(message, status)
     if kind == "interrupt":
         # The summary names the place of the exception: it must be where the child raised it.
-        exec(compile("\n" * (line - 1) + "raise KeyboardInterrupt", path, "exec"))
+        (text,) = details
+        raised = f"raise KeyboardInterrupt({text!r})" if text else "raise KeyboardInterrupt"
+        exec(compile("\n" * (line - 1) + raised, path, "exec"))
     summary, text = details
     raise ChildInternalError(f"{summary}\nin the child, at {path}:{line}\n{text}")

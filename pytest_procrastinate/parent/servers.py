@@ -15,6 +15,7 @@ from pytest_procrastinate.process.cleanup import SignalState
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.manager import ProcessManager
 from pytest_procrastinate.process.remote import RemoteForker
+from pytest_procrastinate.pytest_private import needs_fixture
 
 
 class Servers:
@@ -44,6 +45,7 @@ class Servers:
         self.fresh_fixtures: dict[str, str] = {}
         """Fixtures that are not shared since that would not be safe, with the reason."""
         self._forker: RemoteForker | None = None
+        self._broken: list[Attempt] = []
         self._known_files: set[int] = set()
 
     def fork(
@@ -80,6 +82,20 @@ class Servers:
         """Let a child that waits at its gate go without having run."""
         if attempt.child is not None:
             self._manager.hang_up(attempt.child)
+
+    def note_broken_fixture(self, attempt: Attempt) -> None:
+        """Remember what a server died of, if that was a fixture that it set up for an attempt."""
+        if attempt.died_in_server and attempt.fixture[0]:
+            self._broken.append(attempt)
+
+    def dies_of_fixture(self, attempt: Attempt) -> bool:
+        """Whether a test needs a fixture that has killed a server: then it dies as that one did."""
+        for broken in self._broken:
+            if needs_fixture(attempt.item, *broken.fixture):
+                self.cancel(attempt)
+                attempt.die_as(broken)
+                return True
+        return False
 
     def answer(self, attempt: Attempt) -> None:
         """Let a child go on that waits until what it told has been shown."""

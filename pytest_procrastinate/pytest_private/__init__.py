@@ -20,8 +20,9 @@ from pytest_procrastinate.pytest_private.fixtures import (
 )
 from pytest_procrastinate.pytest_private.hooks import (
     OUTCOMES,
-    among_pytests_own,
+    cut_own_frames,
     divert_hook,
+    has_other_listeners,
 )
 from pytest_procrastinate.pytest_private.marks import (
     condition_holds,
@@ -71,19 +72,20 @@ __all__ = [
     "Painted",
     "TerminalRepr",
     "add_junit_notes",
-    "among_pytests_own",
     "anything_to_tear_down",
     "arm_faulthandler_timeout",
     "asked_for",
     "before_capture_is_disabled",
     "condition_holds",
     "crash_repr",
+    "cut_own_frames",
     "divert_hook",
     "divert_terminal",
     "expected_to_fail",
     "failed_subtests",
     "fixtures_of",
     "forget_result",
+    "has_other_listeners",
     "is_live",
     "is_paintable",
     "is_set_up",

@@ -2,31 +2,60 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Collection
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any
 
-import _pytest
+import pluggy
 import pytest
 from pluggy import HookImpl
 
 OUTCOMES = (Exception, pytest.skip.Exception, pytest.fail.Exception)
 """What a test, a fixture or a condition may raise; pytest's own outcomes are no :class:`Exception`."""
 
-F = TypeVar("F", bound=Callable[..., Any])
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_PLUGGY = os.path.dirname(pluggy.__file__) + os.sep
 
 
-def among_pytests_own(function: F) -> F:
-    """Have a function's frames left out of tracebacks as pytest's own are: by where they are.
+def cut_own_frames(error: BaseException) -> None:
+    """Take our frames out of the tracebacks of an exception and of all that it came from.
 
-    ``Function._traceback_filter`` goes by the file. Hiding them by ``__tracebackhide__`` is not the
-    same: pytest says so where a traceback has no frame that it may show. Where there are only
-    pytest's own it shows them all: a function needs both then.
+    So that each ``--tb`` shows what a plain run shows: pytest leaves out its own frames by where
+    their files are, and tells so where ``__tracebackhide__`` has left it none to show.
     """
-    plain: Any = function
-    name = os.path.join(os.path.dirname(_pytest.__file__), "pytest_procrastinate")
-    plain.__code__ = plain.__code__.replace(co_filename=name)
-    return function
+    found: dict[int, BaseException] = {}
+    todo: list[BaseException | None] = [error]
+    while todo:
+        each = todo.pop()
+        if each is not None and id(each) not in found:
+            found[id(each)] = each
+            each.__traceback__ = _without_ours(each.__traceback__)
+            todo += [each.__cause__, each.__context__, *getattr(each, "exceptions", ())]
+
+
+def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
+    entries: list[TracebackType] = []
+    before: TracebackType | None = None
+    while traceback is not None:
+        if not _lies_in(traceback, _OURS):
+            entries.append(traceback)
+        # pluggy's frame has an entry of its own for each wrapper that it throws the exception into
+        elif before is not None and _lies_in(before, _PLUGGY) and _is_wrapper(traceback):
+            entries.pop()
+        before, traceback = traceback, traceback.tb_next
+    for entry, following in zip(entries, [*entries[1:], None], strict=False):
+        entry.tb_next = following
+    return entries[0] if entries else None
+
+
+def _lies_in(entry: TracebackType, folder: str) -> bool:
+    return entry.tb_frame.f_code.co_filename.startswith(folder)
+
+
+def _is_wrapper(entry: TracebackType) -> bool:
+    return bool(entry.tb_frame.f_code.co_flags & inspect.CO_GENERATOR)
 
 
 def divert_hook(
@@ -56,6 +85,15 @@ def divert_hook(
     impl = HookImpl(None, "forked-telling", diverted, {**options, "specname": None})  # type: ignore[typeddict-item]
     object.__setattr__(impl, "argnames", argument_names)
     caller._hookimpls[:] = [impl, *kept]
+
+
+def has_other_listeners(config: pytest.Config, names: Collection[str]) -> bool:
+    """Whether anybody but pytest, and xdist in a worker, implements one of these hooks."""
+    return any(
+        not _is_pytests_own(impl.plugin) and type(impl.plugin).__module__ != "xdist.remote"
+        for name in names
+        for impl in getattr(config.hook, name).get_hookimpls()
+    )
 
 
 def _is_pytests_own(plugin: object) -> bool:

@@ -112,19 +112,18 @@ def take_junit_notes(config: pytest.Config) -> dict[str, Any] | None:
     ``record_xml_attribute`` and ``record_testsuite_property`` write into ``config.stash[xml_key]``.
     """
     xml: Any = config.stash.get(xml_key, None)
-    if xml is None or not (xml.node_reporters or xml.global_properties):
+    if xml is None:
         return None
-    attributes = [
-        (
-            str(getattr(key[0], "nodeid", key[0])),
-            {str(k): str(v) for k, v in reporter.attrs.items()},
-        )
-        for key, reporter in xml.node_reporters.items()
-    ]
+    attributes = []
+    for (node, _), reporter in xml.node_reporters.items():
+        if reporter.attrs:
+            noted = {str(name): str(value) for name, value in reporter.attrs.items()}
+            attributes.append((str(getattr(node, "nodeid", node)), noted))
+            reporter.attrs.clear()  # the fixture goes on to write into it
     properties = [(str(name), str(value)) for name, value in xml.global_properties]
-    xml.node_reporters.clear()
-    xml.node_reporters_ordered.clear()
     xml.global_properties.clear()
+    if not attributes and not properties:
+        return None
     return {"attributes": attributes, "properties": properties}
 
 

@@ -13,7 +13,7 @@ from _pytest.skipping import evaluate_xfail_marks, xfailed_key
 from _pytest.warnings import catch_warnings_for_item
 
 from pytest_procrastinate.pytest_private.fixtures import _fixture_definitions, fixtures_of
-from pytest_procrastinate.pytest_private.hooks import OUTCOMES, _is_pytests_own, among_pytests_own
+from pytest_procrastinate.pytest_private.hooks import OUTCOMES, _is_pytests_own
 
 
 class Inherited:
@@ -89,9 +89,7 @@ class Inherited:
             self._forget_all()
         whole = state.teardown_exact
 
-        @among_pytests_own
         def teardown_all(nextitem: pytest.Item | None) -> None:
-            __tracebackhide__ = True
             if self.goes_on and nextitem is not None:
                 whole(nextitem)
                 return
@@ -144,10 +142,9 @@ def on_set_up(
     state = session._setupstate
     set_up = state.setup
 
-    @among_pytests_own
     def set_up_and_call(item: pytest.Item) -> None:
-        __tracebackhide__ = True
-        if not type(item).setup.__module__.startswith("_pytest."):
+        overridden = not type(item).setup.__module__.startswith("_pytest.")
+        if overridden:
             item.setup = functools.partial(begin, item)  # type: ignore[method-assign]
         try:
             set_up(item)
@@ -155,12 +152,11 @@ def on_set_up(
             ended(item)
             raise
         finally:
-            item.__dict__.pop("setup", None)
+            if overridden:
+                item.__dict__.pop("setup", None)
         ended(item)
 
-    @among_pytests_own
     def begin(item: pytest.Item) -> None:
-        __tracebackhide__ = True
         del item.setup
         begins(item)
         item.setup()

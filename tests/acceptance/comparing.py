@@ -32,6 +32,7 @@ MASKS = [
     (r"cache-(plain|forked)", "cache"),
     (r"\b\d+\.\d+(s\b| seconds\b)", "N s"),
     (r"\b\d{1,2}:\d\d:\d\d\b", "TIME"),
+    (r"line repeated \d+ more times", "line repeated N more times"),
     (r"\bforked_\w+, ", ""),  # our own fixtures, among those available
     (r"([=_!-])\1{2,}", r"\1\1\1"),  # rules are as long as what they surround is short
 ]

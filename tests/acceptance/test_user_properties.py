@@ -130,7 +130,7 @@ def test_property_that_has_no_text_loses_no_test(pytester):
     assert len(told.verdicts()) == 10
     for name, outcomes in told.verdicts().items():
         assert outcomes == ["setup passed", "call passed", "teardown passed"], name
-    for report in told.reports("test_property"):
+    for report in told.reports("::test_property"):
         if report["when"] == "call":
             names = [name for name, _ in report["properties"]]
             assert names[0] == "before", report
