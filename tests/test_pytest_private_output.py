@@ -71,7 +71,7 @@ def test_cut_own_frames_leaves_what_pluggy_shows_without_our_wrappers():
     class Raises:
         @impl
         def call(self):
-            raise ValueError
+            raise ValueError("told")
 
     class Wraps:
         @impl(wrapper=True)
@@ -89,7 +89,7 @@ def test_cut_own_frames_leaves_what_pluggy_shows_without_our_wrappers():
         manager.add_hookspecs(Specs)
         for plugin in plugins:
             manager.register(plugin)
-        with pytest.raises(ValueError) as info:
+        with pytest.raises(ValueError, match="told") as info:
             manager.hook.call()
         private.cut_own_frames(info.value)
         found.append(frames(info.value)[1:])
