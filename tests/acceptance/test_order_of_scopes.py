@@ -1,0 +1,140 @@
+"""What tests of one scope leave to the next: what is forked ahead must not miss it, nor end it."""
+
+from __future__ import annotations
+
+import pytest
+from comparing import compare, forked
+
+STEPS = """
+import noting, os, pytest, unittest
+
+def steps(request):
+    value = getattr(request, "param", "")
+    noting.note("step", "up", request.fixturename, value)
+    yield value
+    noting.note("step", "down", request.fixturename, value)
+"""
+LAST_OF_CLASS_WITHOUT_ITS_FIXTURE = """
+class TestC:
+    @pytest.fixture(scope="class")
+    def f(self, request): yield from steps(request)
+    def test_uses(self, f): noting.note("step", "uses")
+    def test_last(self): noting.note("step", "last")
+def test_after(): noting.note("step", "after")
+"""
+PARAMETER_COMES_AGAIN = """
+@pytest.fixture(scope="module")
+def f(request): yield from steps(request)
+class TestC:
+    @pytest.mark.parametrize("f", ["i", "j", "i"], indirect=True)
+    def test_it(self, f): noting.note("step", "runs", f)
+"""
+BROAD_FIXTURE_SET_UP_ANEW_FOR_ONE_TEST = """
+@pytest.fixture(scope="session")
+def f(request): yield from steps(request)
+@pytest.fixture(scope="session")
+def g(request, f): yield from steps(request)
+@pytest.mark.parametrize("f", ["j"], indirect=True)
+def test_a(g): noting.note("step", "a")
+@pytest.mark.parametrize("f", ["i"], indirect=True, scope="function")
+def test_b(f): noting.note("step", "b")
+def test_c(f): noting.note("step", "c")
+"""
+FIXTURE_OF_A_FIXTURE_THAT_IS_SET_UP_ANEW = """
+pytestmark = pytest.mark.parametrize("f", ["j", "i"], indirect=True, scope="module")
+@pytest.fixture(scope="module")
+def other(request): yield from steps(request)
+class TestC:
+    class TestD:
+        def test_it(self, f, other, g): noting.note("step", "runs", g)
+"""
+PACKAGE = """
+@pytest.fixture(scope="package")
+def f(request):
+    noting.note("step", "up f", request.param)
+    return request.param
+@pytest.fixture(scope="package")
+def g(f):
+    noting.note("step", "up g", f)
+    return f
+"""
+TEARDOWN_ENDS_THE_RUN = """
+class TestC(unittest.TestCase):
+    @classmethod
+    def tearDownClass(cls):
+        noting.note("step", "down")
+        pytest.exit("now")
+    def test_a(self): noting.note("step", "a")
+class TestD(unittest.TestCase):
+    def test_b(self): noting.note("step", "b")
+"""
+
+
+def steps_of(told):
+    return [words for _, *words in told.noted("step")]
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        pytest.param(
+            LAST_OF_CLASS_WITHOUT_ITS_FIXTURE, id="last of a class does not use its fixture"
+        ),
+        pytest.param(PARAMETER_COMES_AGAIN, id="parameter comes again"),
+        pytest.param(BROAD_FIXTURE_SET_UP_ANEW_FOR_ONE_TEST, id="narrowed by parametrize"),
+        pytest.param(TEARDOWN_ENDS_THE_RUN, id="teardown ends the run"),
+    ],
+)
+def test_scopes_begin_and_end_where_they_do_in_a_plain_run(pytester, tests):
+    pytester.makepyfile(test_it=STEPS + tests)
+
+    one, other = compare(pytester)
+
+    assert steps_of(one)
+    assert steps_of(one) == steps_of(other)
+
+
+def test_what_asked_for_an_ended_fixture_ends_with_it_in_a_narrower_server(pytester):
+    pytester.makeconftest(STEPS + PACKAGE)
+    pytester.makepyfile(test_it=STEPS + FIXTURE_OF_A_FIXTURE_THAT_IS_SET_UP_ANEW)
+
+    one, other = compare(pytester)
+
+    assert steps_of(one) == steps_of(other)
+
+
+@pytest.mark.parametrize("deed", ["pass", "os.abort()"])
+def test_setup_of_an_item_s_own_class_runs_in_its_child(pytester, deed):
+    """What it changes stays there, and what it breaks is that test's failure alone."""
+    pytester.makeconftest(
+        f"""
+        import os, pytest
+
+        CHANGED = []
+
+        def pytest_collect_file(file_path, parent):
+            if file_path.suffix == ".yaml":
+                return File.from_parent(parent, path=file_path)
+
+        class File(pytest.File):
+            def collect(self):
+                for name in ("first", "second"):
+                    yield Item.from_parent(self, name=name)
+            def setup(self): pass
+
+        class Item(pytest.Item):
+            def setup(self):
+                CHANGED.append(self.name)
+                self.pid = os.getpid()
+                if self.name == "first": {deed}
+            def runtest(self):
+                assert self.name == "first" or CHANGED == [self.name]
+                assert os.getpid() == self.pid
+        """
+    )
+    (pytester.path / "a.yaml").touch()
+
+    told = forked(pytester)
+
+    dies = deed != "pass"
+    told.result.assert_outcomes(passed=1 if dies else 2, errors=int(dies))
