@@ -182,6 +182,10 @@ def run_settings_of(config: pytest.Config) -> RunSettings:
 
     :raises pytest.UsageError: A value is no good; names the option and the fix.
     """
+    try:
+        config.getini("forked")
+    except (ValueError, pytest.UsageError) as error:  # the latter from 9.0, without the name
+        raise pytest.UsageError(f"ini option forked: {error}; write true or false") from error
     timeout, source = _asked(config, "timeout", parse_duration)
     grace, _ = _asked(config, "grace", parse_duration)
     leaks, _ = _asked(config, "leaks", lambda word: _one_of(LEAKS, word))

@@ -157,6 +157,8 @@ class _CrashText:
     def longrepr(self) -> TerminalRepr:
         style = self._item.config.getoption("tbstyle", "auto")
         rows: list[str] = []
+        if style == "line":  # pytest writes the headline, and since 9 these rows above it
+            return crash_repr(self._place.path, self._place.line, self.headline, rows)
         if style in ("auto", "long") and (source := self._place.source()):
             rows += [*source, ""]
         rows.append(self.headline)
