@@ -10,6 +10,7 @@ import types
 import pluggy
 import pytest
 from _pytest._code.code import ReprFileLocation, TerminalRepr
+from _pytest.capture import CaptureFixture
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 from _pytest.junitxml import xml_key
 
@@ -371,3 +372,38 @@ def test_junit_notes_of_one_process_are_added_in_another(pytester):
 def test_junit_notes_need_the_plugin(config):
     assert private.take_junit_notes(config) is None
     private.add_junit_notes(config, {"attributes": [("a", {"b": "c"})], "properties": []})
+
+
+@pytest.mark.parametrize("name", ["capsys", "capfd", "capsysbinary", "capfdbinary"])
+def test_held_capture_has_what_a_capture_fixture_holds_in_our_files(
+    pytester, monkeypatch, tmp_path, name
+):
+    monkeypatch.setattr(CaptureFixture, "_start", CaptureFixture._start)
+    held = private.HeldCapture()
+    with open(tmp_path / "out", "w+b") as out, open(tmp_path / "err", "w+b") as err:
+        held.descriptors = out.fileno(), err.fileno()
+        pytester.makepyfile(
+            f"""
+            import sys
+
+            def test_it({name}, request):
+                print("read")
+                assert {name}.readouterr().out
+                print("held")
+                print("held as well", file=sys.stderr)
+                request.config.look()
+                assert {name}.readouterr().out
+                request.config.look()
+            """
+        )
+        found = []
+
+        class Looking:
+            def pytest_configure(self, config):
+                config.look = lambda: found.append(
+                    ((tmp_path / "out").read_text(), (tmp_path / "err").read_text())
+                )
+
+        result = pytester.inline_run(plugins=[Looking()])
+    result.assertoutcome(passed=1)
+    assert found == [("held\n", "held as well\n"), ("", "")]

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from pytest_procrastinate.child.files import ChildFiles
-from pytest_procrastinate.pytest_private import CaptureFiles, LogFile
+from pytest_procrastinate.pytest_private import CaptureFiles, HeldCapture, LogFile
 
 
 class OwnCapture:
@@ -22,6 +22,7 @@ class OwnCapture:
 
     def __init__(self, config: pytest.Config, fault_descriptor: int) -> None:
         self._capture = CaptureFiles(config)
+        self._held = HeldCapture()
         self._log = LogFile(config)
         self._fault_descriptor = fault_descriptor
         faulthandler.enable(file=fault_descriptor, all_threads=True)
@@ -30,4 +31,5 @@ class OwnCapture:
         """Write into these from now on."""
         os.dup2(files.faults, self._fault_descriptor, inheritable=False)
         self._capture.point_at(files.out, files.err)
+        self._held.descriptors = files.held_out, files.held_err
         self._log.descriptor = files.log

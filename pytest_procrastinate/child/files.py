@@ -135,14 +135,14 @@ class Page:
 
 
 class ChildFiles:
-    """Captured output, log, the stack of a crash, and the page.
+    """Captured output, that which the test's own fixtures hold, log, the stack of a crash, the page.
 
     :raises OSError: No descriptor or memory was left.
     """
 
     def __init__(self, descriptors: Sequence[int]) -> None:
         self.descriptors = tuple(descriptors)
-        self.out, self.err, self.log, self.faults, page = descriptors
+        self.out, self.err, self.held_out, self.held_err, self.log, self.faults, page = descriptors
         self.page = Page(page)
 
     @classmethod
@@ -150,7 +150,7 @@ class ChildFiles:
         """Make new ones, empty."""
         descriptors: list[int] = []
         try:
-            for name in ("out", "err", "log", "faults", "page"):
+            for name in ("out", "err", "held-out", "held-err", "log", "faults", "page"):
                 descriptors.append(_nameless_file(name))
             os.ftruncate(descriptors[-1], PAGE_BYTES)
             _seal(descriptors[-1])

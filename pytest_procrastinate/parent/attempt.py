@@ -259,8 +259,8 @@ class Attempt:
         self.fixture = files.page.read_note()
         self.stack_text = read_text(files.faults)
         self.captured = [
-            ("stdout", read_text(files.out)),
-            ("stderr", read_text(files.err)),
+            ("stdout", read_text(files.out) + read_text(files.held_out)),
+            ("stderr", read_text(files.err) + read_text(files.held_err)),
             ("log", read_text(files.log).strip()),
         ]
 

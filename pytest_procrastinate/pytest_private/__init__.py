@@ -31,6 +31,7 @@ from pytest_procrastinate.pytest_private.marks import (
 )
 from pytest_procrastinate.pytest_private.output import (
     CaptureFiles,
+    HeldCapture,
     LogFile,
     arm_faulthandler_timeout,
     before_capture_is_disabled,
@@ -67,6 +68,7 @@ __all__ = [
     "NO_PARAMETER",
     "OUTCOMES",
     "CaptureFiles",
+    "HeldCapture",
     "Inherited",
     "LogFile",
     "Painted",

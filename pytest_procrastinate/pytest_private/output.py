@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from _pytest.capture import CaptureFixture
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 
@@ -39,7 +40,9 @@ class CaptureFiles:
 
     def __init__(self, config: pytest.Config) -> None:
         manager: Any = config.pluginmanager.get_plugin("capturemanager")
-        capturing: Any = getattr(manager, "_global_capturing", None)
+        self._take(getattr(manager, "_global_capturing", None))
+
+    def _take(self, capturing: Any) -> None:
         captures: list[Any] = [getattr(capturing, name, None) for name in ("out", "err")]
         self._captures = [c for c in captures if getattr(c, "tmpfile", None) is not None]
         for capture in self._captures:
@@ -57,6 +60,27 @@ class CaptureFiles:
             os.dup2(descriptor, capture.tmpfile.fileno(), inheritable=False)
             if capture._state == "started":
                 os.dup2(descriptor, capture.targetfd)
+
+
+class HeldCapture(CaptureFiles):
+    """Has the capture of a test's ``capsys`` or ``capfd`` write into files of ours.
+
+    ``CaptureFixture._start``, ``CaptureFixture._capture``: what they hold when a test dies is in
+    no other file.
+    """
+
+    def __init__(self) -> None:
+        self.descriptors = (-1, -1)
+        held, start = self, CaptureFixture._start
+
+        def start_ours(fixture: CaptureFixture[Any]) -> None:
+            begins = fixture._capture is None
+            start(fixture)
+            if begins:
+                held._take(fixture._capture)
+                held.point_at(*held.descriptors)
+
+        CaptureFixture._start = start_ours  # type: ignore[assignment, method-assign]
 
 
 class LogFile:
