@@ -232,10 +232,12 @@ class Attempt:
                 self.failed = self.failed or payload[0].get("outcome") == "failed"
 
     def server_died(self, ending: Ending) -> None:
-        """Take the death of the fork server while it left the test's scopes."""
+        """Take the death of the fork server: the test's own, if it had begun to leave its scopes."""
+        self.leaves = None
+        if not self.done or self.files.page.pid() != ending.pid:
+            return
         self.ending = ending.with_cause(self.cause) if self.cause else ending
         self.done = False
-        self.leaves = None
         self.phase = "teardown"
         self._read_files()
         self.forget_teardown()
