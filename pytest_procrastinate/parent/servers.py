@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -13,7 +15,7 @@ from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.process.child import ChildProcess
 from pytest_procrastinate.process.cleanup import SignalState
 from pytest_procrastinate.process.ending import Ending
-from pytest_procrastinate.process.manager import ProcessManager
+from pytest_procrastinate.process.manager import ForkError, ProcessManager, parent_of
 from pytest_procrastinate.process.remote import RemoteForker
 from pytest_procrastinate.pytest_private import needs_fixture
 
@@ -41,7 +43,7 @@ class Servers:
         self._left = left
         self._live = live
         self._signals = signals
-        self._leaving: dict[int, Attempt] = {}
+        self._leaving: dict[int, tuple[Attempt, RemoteForker]] = {}
         self.fresh_fixtures: dict[str, str] = {}
         """Fixtures that are not shared since that would not be safe, with the reason."""
         self._forker: RemoteForker | None = None
@@ -63,12 +65,20 @@ class Servers:
         :param scopes_end: No shared scope outlives this test.
         :raises ForkError: Nothing was left for a server or its child.
         """
+        order = index, count, next_index, attempt.number, scopes_end
+        try:
+            self._order(attempt, order)
+        except ForkError as error:
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+                raise
+            self._forker = None  # it has died, which nobody has seen yet
+            self._order(attempt, order)
+
+    def _order(self, attempt: Attempt, order: object) -> None:
         forker = self._forker or self.start()
         new = attempt.number not in self._known_files
         attempt.child = forker.create_process(
-            (index, count, next_index, attempt.number, scopes_end),
-            attempt,
-            descriptors=attempt.files.descriptors if new else (),
+            order, attempt, descriptors=attempt.files.descriptors if new else ()
         )
         self._known_files.add(attempt.number)
 
@@ -109,7 +119,7 @@ class Servers:
         """
         if self._forker is None or attempt.number not in self._known_files:
             return False
-        self._leaving[index] = attempt
+        self._leaving[index] = attempt, self._forker
         self._forker.order(("leave", index, next_index, attempt.number))
         return True
 
@@ -130,7 +140,10 @@ class Servers:
         """
         flush_output(c_flusher())
         forker = RemoteForker(
-            self._manager, self._hear, lambda ending: self._server_died(forker, ending)
+            self._manager,
+            self._hear,
+            lambda ending: self._server_died(forker, ending),
+            find=_find_orphan,
         )
         server = ForkServer(
             self._session,
@@ -147,7 +160,7 @@ class Servers:
     def _hear(self, message: object) -> None:
         match message:
             case ("left", int(index), bytes(frames), died) if index in self._leaving:
-                attempt = self._leaving.pop(index)
+                attempt, _ = self._leaving.pop(index)
                 attempt.scope_left(frames)
                 if died is not None:
                     attempt.server_died(Ending.from_message(died))
@@ -163,8 +176,15 @@ class Servers:
     def _server_died(self, server: RemoteForker, ending: Ending) -> None:
         if self._forker is server:
             self._forker = None
-        attempts = list(self._leaving.values())
-        self._leaving.clear()
-        for attempt in attempts:
-            attempt.server_died(ending)
-            self._left(attempt)
+        for index, (attempt, forker) in list(self._leaving.items()):
+            if forker is server:
+                del self._leaving[index]
+                attempt.server_died(ending)
+                self._left(attempt)
+
+
+def _find_orphan(child: ChildProcess) -> int | None:
+    """Return the process of a child whose fork server died right after the fork."""
+    assert isinstance(child.result, Attempt)
+    pid = child.result.files.page.pid()
+    return pid if parent_of(pid) == os.getpid() else None

@@ -34,6 +34,7 @@ from pytest_procrastinate.quantities import write_duration
 
 NEVER_SECONDS = 1e9
 TAKE_SECONDS = 2.0  # for the exception to be raised: C code that holds the GIL lets none through
+RAISE_AGAIN_SECONDS = 0.1
 LOOK_SECONDS = (1.0, 5.0)  # between looks at a test's processes: before the first, from then on
 READ_SECONDS = 0.1  # between looks where a child may be stopped for reading from the terminal
 STACKS_SECONDS = 1.0  # for stacks to be written: a C signal handler does it, also within C code
@@ -49,7 +50,8 @@ class Watch:
     ladder: Ladder
     look_at: float
     slow_at: float | None
-    give_up_raising_at: float | None = None
+    raise_again_at: float | None = None
+    give_up_raising_at: float = 0.0
     stopped_at: float | None = None
 
 
@@ -185,7 +187,7 @@ class Supervisor:
                 watch.ladder.next_due(),
                 watch.look_at,
                 watch.slow_at,
-                watch.give_up_raising_at,
+                watch.raise_again_at,
             ]
         return min((each for each in moments if each is not None), default=None)
 
@@ -221,10 +223,8 @@ class Supervisor:
         if now >= watch.look_at:
             watch.look_at = now + self._look_seconds[1]
             self._look_at(watch)
-        if watch.give_up_raising_at is not None and now >= watch.give_up_raising_at:
-            watch.give_up_raising_at = None
-            if not watch.attempt.files.page.taken():
-                watch.ladder.skip_to(Step.TERMINATE)
+        if watch.raise_again_at is not None and now >= watch.raise_again_at:
+            self._see_to_exception(watch, now)
         if watch.attempt.files.page.debugger_is_open() and not watch.ladder.expired:
             due = watch.ladder.next_due()
             if due is not None and now >= due:  # a person is at work: it begins anew
@@ -232,6 +232,17 @@ class Supervisor:
                 watch.ladder = Ladder(limit, watch.ladder.grace_seconds, self.clock)
         for step in watch.ladder.advance(now):
             self._take(step, watch, now)
+
+    def _see_to_exception(self, watch: Watch, now: float) -> None:
+        """Send the signal again until it is taken: one may come right before a wait begins."""
+        watch.raise_again_at = None
+        if watch.attempt.files.page.taken():
+            return
+        if now >= watch.give_up_raising_at:
+            watch.ladder.skip_to(Step.TERMINATE)
+        else:
+            self._signal(watch.attempt, RAISE_SIGNAL)
+            watch.raise_again_at = min(now + RAISE_AGAIN_SECONDS, watch.give_up_raising_at)
 
     def _take(self, step: Step, watch: Watch, now: float) -> None:
         attempt = watch.attempt
@@ -247,7 +258,9 @@ class Supervisor:
             self._signal(attempt, RAISE_SIGNAL, signal.SIGCONT)
             attempt.stages.append("an exception")
             watch.give_up_raising_at = now + min(TAKE_SECONDS, watch.ladder.grace_seconds)
+            watch.raise_again_at = now + RAISE_AGAIN_SECONDS
         elif step is Step.TERMINATE:
+            watch.raise_again_at = None
             if not attempt.files.page.taken():
                 attempt.stages[-1:] = ["an exception (not taken)"]
             self._signal(attempt, signal.SIGTERM, signal.SIGCONT, group=True)

@@ -32,6 +32,8 @@ class RemoteForker:
     :param other_message: Hears what the server tells beside endings.
     :param died: Hears how the server ended, before its children are seen to.
     :param orphaned: Sees to a child that runs when its server dies; by default it is reaped here.
+    :param find: Returns the process id of a child that the server had no time to tell of, if it
+        was forked.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class RemoteForker:
         other_message: Callable[[object], None],
         died: Callable[[Ending], None],
         orphaned: Callable[[ChildProcess], None] | None = None,
+        find: Callable[[ChildProcess], int | None] = lambda child: None,
     ) -> None:
         self.server: ChildProcess | None = None
         self.children: dict[int, ChildProcess] = {}
@@ -48,6 +51,7 @@ class RemoteForker:
         self._other_message = other_message
         self._died = died
         self._orphaned = orphaned or manager.adopt
+        self._find = find
 
     def create_process(
         self,
@@ -148,6 +152,8 @@ class RemoteForker:
         """
         self._died(ending)
         for child in list(self.children.values()):
+            if child.state is State.NEW and (pid := self._find(child)) is not None:
+                child.start(pid)
             if child.state is State.RUNNING:
                 self._orphaned(child)
             else:
