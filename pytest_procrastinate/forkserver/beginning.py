@@ -18,9 +18,9 @@ import pytest
 from pytest_procrastinate.child.run import ChildProgram, PassOn, StartOver
 from pytest_procrastinate.forkserver.safety import Snapshot
 from pytest_procrastinate.forkserver.watchdogs import Watchdogs
-from pytest_procrastinate.process.child import Channel, leave
+from pytest_procrastinate.process.child import Channel, InChild, leave
 from pytest_procrastinate.process.ending import Ending
-from pytest_procrastinate.process.manager import ForkError, InChild
+from pytest_procrastinate.process.manager import ForkError
 from pytest_procrastinate.process.remote import Order
 from pytest_procrastinate.pytest_private import (
     OUTCOMES,

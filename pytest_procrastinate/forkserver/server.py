@@ -32,10 +32,10 @@ from pytest_procrastinate.forkserver.programs import Programs
 from pytest_procrastinate.forkserver.sharing import Sharing
 from pytest_procrastinate.forkserver.supervised import become_server, end_children
 from pytest_procrastinate.forkserver.watchdogs import Watchdogs
-from pytest_procrastinate.process.child import Channel, ChildProcess, leave
+from pytest_procrastinate.process.child import Channel, ChildProcess, InChild, leave
 from pytest_procrastinate.process.cleanup import SignalState
 from pytest_procrastinate.process.ending import Ending
-from pytest_procrastinate.process.manager import ForkError, InChild, ProcessManager
+from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.remote import Order, RemoteForker, RemoteService
 from pytest_procrastinate.process.task import Endpoint
 from pytest_procrastinate.pytest_private import (

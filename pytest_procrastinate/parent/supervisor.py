@@ -27,9 +27,9 @@ from pytest_procrastinate.child.supervised import (
 from pytest_procrastinate.options import RUN_SETTINGS, SETTINGS, Settings, Timeout
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.foreground import Terminal
-from pytest_procrastinate.process.child import ChildProcess, State
+from pytest_procrastinate.process.child import ChildProcess, State, parent_of
 from pytest_procrastinate.process.deadlines import Clock, Ladder, Step
-from pytest_procrastinate.process.manager import ProcessManager, parent_of
+from pytest_procrastinate.process.manager import ProcessManager
 from pytest_procrastinate.quantities import write_duration
 
 NEVER_SECONDS = 1e9

@@ -5,10 +5,13 @@ Leaves to :mod:`.manager` all that concerns several children: forking, waiting, 
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import os
 import socket
+import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -88,6 +91,13 @@ class Channel:
         self._socket.close()
 
 
+@dataclasses.dataclass(frozen=True)
+class InChild:
+    """What :meth:`.ProcessManager.fork` returns in the child: its way up, if it has one."""
+
+    channel: Channel | None
+
+
 def _identity(descriptor: int) -> tuple[int, int]:
     status = os.fstat(descriptor)
     return status.st_dev, status.st_ino
@@ -131,6 +141,16 @@ class ChildProcess:
     def removable(self) -> bool:
         """Whether nothing more can come of it."""
         return self.state is State.REMOVABLE
+
+    def keeps_its_pid(self) -> bool:
+        """Whether its process id still names it: nobody has reaped it.
+
+        A child of a fork server may have been reaped there, and its number given away since.
+        """
+        if self.state is not State.RUNNING or self.pid is None:
+            return False
+        here = os.getpid()
+        return self.parent_pid == here or parent_of(self.pid) in (self.parent_pid, here)
 
     def start(self, pid: int) -> None:
         """Note its process id (new -> running)."""
@@ -205,10 +225,20 @@ class ChildProcess:
                 )
             self.channel.close()
         self.state = State.REMOVABLE
-        if self.result is not None:
-            self.result.process_died(self.ending)
-        if self._completion_handler is not None:
-            self._completion_handler(self)
+        try:
+            if self.result is not None:
+                self.result.process_died(self.ending)
+        finally:
+            if self._completion_handler is not None:
+                self._completion_handler(self)
+
+
+def fork_quietly() -> int:
+    """Fork; as :func:`os.fork`, without a warning."""
+    with warnings.catch_warnings():
+        # Python 3.12 warns of a fork beside threads. Nothing that a test did is wrong here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def leave(run: Callable[[], None]) -> NoReturn:
@@ -217,7 +247,28 @@ def leave(run: Callable[[], None]) -> NoReturn:
     try:
         run()
         status = 0
+    except SystemExit as error:
+        status = _status_of(error)
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def _status_of(error: SystemExit) -> int:
+    """Return the status with which Python itself would exit; print a text, as it does."""
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    print(error.code, file=sys.stderr, flush=True)
+    return 1
+
+
+def parent_of(pid: int) -> int | None:
+    """Return the pid of a process's parent (proc(5)), None where it cannot be told."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return None

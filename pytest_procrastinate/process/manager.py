@@ -7,32 +7,36 @@ no strategy": how many children are right, and which comes next, is not its busi
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import selectors
 import signal
 import socket
 import time
-import warnings
+import weakref
 from collections.abc import Callable
 
-from pytest_procrastinate.process.child import Channel, ChildProcess, State, leave
+from pytest_procrastinate.process.child import (
+    BROKEN_STATUS,
+    Channel,
+    ChildProcess,
+    InChild,
+    State,
+    fork_quietly,
+    leave,
+)
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.task import Result, Task
 from pytest_procrastinate.process.waiting import Waiter, default_waiter
 
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL when nobody says otherwise
+LOOK_SECONDS = 0.1  # between looks at a child whose end nothing announces
+
+
+_set_up: weakref.WeakSet[ProcessManager] = weakref.WeakSet()
 
 
 class ForkError(OSError):
     """No process, memory or descriptor was left for another child."""
-
-
-@dataclasses.dataclass(frozen=True)
-class InChild:
-    """What :meth:`ProcessManager.fork` returns in the child: its way up, if it has one."""
-
-    channel: Channel | None
 
 
 class ProcessManager:
@@ -73,17 +77,22 @@ class ProcessManager:
     def setup(self) -> None:
         """Get ready to look after children. Call it from the thread that will call :meth:`step`.
 
-        :raises RuntimeError: It is set up already.
-        :raises ValueError: The waiter needs the main thread (signals), and this is another.
+        :raises RuntimeError: It is set up already; or its waiter needs the main thread, see there.
+        :raises OSError: No descriptor was left. Nothing stays open.
         """
         if self._selector is not None:
             raise RuntimeError("this manager is set up already")
-        self._selector = selectors.DefaultSelector()
-        self.control_pipe = socket.socketpair()
-        for end in self.control_pipe:
-            end.setblocking(False)
-        self.watch(self.control_pipe[0], self._hear_wakeup)
-        self.register_signals()
+        try:
+            self._selector = selectors.DefaultSelector()
+            self.control_pipe = socket.socketpair()
+            for end in self.control_pipe:
+                end.setblocking(False)
+            self.watch(self.control_pipe[0], self._hear_wakeup)
+            self.register_signals()
+        except BaseException:
+            self._let_go()
+            raise
+        _set_up.add(self)
 
     def step(self, timeout: float | None = None) -> None:
         """Sleep until something happens, then read, reap and finalize what there is.
@@ -121,17 +130,7 @@ class ProcessManager:
         if self._selector is None:
             return
         self.unregister_signals()
-        for number, child in list(self.children.items()):
-            self._unwatch_child(number, child)
-            if child.channel is not None:
-                child.channel.close()
-        self.children.clear()
-        assert self.control_pipe is not None
-        self._selector.close()
-        self._selector = None
-        for end in self.control_pipe:
-            end.close()
-        self.control_pipe = None
+        self._let_go()
 
     # --- children -----------------------------------------------------------------------------
 
@@ -158,11 +157,16 @@ class ProcessManager:
         After Ruby's ``ProcessManager#create_process``, whose handler ran before the pipe was
         drained.
         """
-        forked = self.fork(task.result, completion_handler)
-        if isinstance(forked, InChild):
-            channel = forked.channel
-            leave(lambda: task.run(channel))
-        return forked
+        own_pid = os.getpid()
+        try:
+            forked = self.fork(task.result, completion_handler)
+            if isinstance(forked, InChild):
+                channel = forked.channel
+                leave(lambda: task.run(channel))
+            return forked
+        finally:
+            if os.getpid() != own_pid:  # Ctrl-C came before the task began
+                os._exit(BROKEN_STATUS)
 
     def fork(
         self,
@@ -171,8 +175,8 @@ class ProcessManager:
     ) -> ChildProcess | InChild:
         """Fork right here: as :meth:`create_process`, but the child returns as well.
 
-        For a caller that splits in the middle of its work. The child's manager is cleaned up and
-        of no more use; it must leave by :func:`os._exit`.
+        For a caller that splits in the middle of its work. The child must leave by
+        :func:`os._exit`; its managers are as before :meth:`setup`.
 
         :returns: The child in the parent, an :class:`InChild` in the child.
         :raises ForkError: As for :meth:`create_process`.
@@ -225,7 +229,7 @@ class ProcessManager:
         child.parent_pid = os.getpid()
         try:
             pidfd = self._waiter.watch(child.pid)
-        except OSError:  # no descriptor left: then it is asked at each step
+        except OSError:  # no descriptor is left: see wait_for_event
             pidfd = None
         if pidfd is not None:
             self._pidfds[number] = pidfd
@@ -240,27 +244,20 @@ class ProcessManager:
 
     def kill_process(self, child: ChildProcess, signum: int) -> None:
         """Send a signal to one child; nothing happens when it is dead already."""
-        if child.state is not State.RUNNING or child.pid is None:
-            return
-        if child.number in self._local:
+        if child.pid is not None and child.keeps_its_pid():
             self._waiter.send_signal(child.pid, signum)
-        # A child of a fork server may have been reaped there, and its number given away since.
-        elif parent_of(child.pid) in (child.parent_pid, os.getpid()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child.pid, signum)
 
     def kill_group(self, child: ChildProcess, signum: int) -> None:
         """Send a signal to one child and to the group it leads, wherever it may be itself."""
-        if child.state is not State.RUNNING or child.pid is None:
+        if child.pid is None or not child.keeps_its_pid():
             return
-        # Its number is its own until it is reaped, and its group's as long as that has members.
-        if child.number in self._local or parent_of(child.pid) in (child.parent_pid, os.getpid()):
-            try:
-                os.killpg(child.pid, signum)
-                if os.getpgid(child.pid) == child.pid:
-                    return
-            except (ProcessLookupError, PermissionError):  # it leads no group, yet or any more
-                pass
+        try:
+            # Its number is its group's as long as that has members.
+            os.killpg(child.pid, signum)
+            if os.getpgid(child.pid) == child.pid:
+                return
+        except (ProcessLookupError, PermissionError):  # it leads no group, yet or any more
+            pass
         self.kill_process(child, signum)
 
     def hang_up(self, child: ChildProcess) -> None:
@@ -298,6 +295,9 @@ class ProcessManager:
         if self.deadline is not None:
             left = max(0.0, self.deadline - time.monotonic())
             timeout = left if timeout is None else min(timeout, left)
+        if self._waiter.descriptor is None and self._local - self._pidfds.keys():
+            # No descriptor was left for a pidfd, and no signal tells of deaths either.
+            timeout = LOOK_SECONDS if timeout is None else min(timeout, LOOK_SECONDS)
         for key, _ in self._selector.select(timeout):
             key.data()
 
@@ -320,9 +320,12 @@ class ProcessManager:
         # The end of a fork server may stop its children, which came before it.
         while stopped := [c for c in self.children.values() if c.state is State.STOPPED]:
             for child in stopped:
-                self._unwatch_child(child.number, child)
-                child.finalize()
-                self.children.pop(child.number, None)
+                self._unwatch_child(child)
+                try:
+                    child.finalize()
+                finally:  # what a handler raises is its caller's affair
+                    if child.removable:
+                        self.children.pop(child.number, None)
 
     def wait_for_all_children(self, deadline: float) -> bool:
         """Step until no child is left; False when ``deadline`` (monotonic seconds) came first."""
@@ -334,24 +337,34 @@ class ProcessManager:
         return True
 
     def cleanup(self) -> None:
-        """Let go, in a child, of all that belongs to the manager above it."""
-        self._waiter.after_fork()
-        assert self._selector is not None
-        assert self.control_pipe is not None
-        self._selector.close()
-        for end in self.control_pipe:
-            end.close()
+        """Let go, in a child, of all that belongs to the managers above it, this and others."""
+        for manager in list(_set_up):
+            manager._waiter.after_fork()
+            manager._let_go()
+
+    def _let_go(self) -> None:
+        """Close what is open and forget the children. In a child, too: nothing is unregistered.
+
+        The selector may be an epoll instance, which a fork shares.
+        """
+        _set_up.discard(self)
         for child in self.children.values():
             if child.channel is not None:
                 child.channel.close()
+        self.children.clear()
+        self._local.clear()
+        self._maybe_dead.clear()
+        self._pidfds.clear()
+        if self._selector is not None:
+            self._selector.close()
+        for end in self.control_pipe or ():
+            end.close()
+        self._selector = self.control_pipe = None
 
     def _fork(self) -> int:
         for callback in self.before_fork:
             callback()
-        with warnings.catch_warnings():
-            # Python 3.12 warns of a fork beside threads. Nothing that a test did is wrong here.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return os.fork()
+        return fork_quietly()
 
     def _hear(self, child: ChildProcess) -> None:
         if not child.receive():
@@ -377,23 +390,10 @@ class ProcessManager:
         # It may have been a SIGCHLD: children that no pidfd watches are asked one by one.
         self._maybe_dead |= self._local - self._pidfds.keys()
 
-    def _unwatch_child(self, number: int, child: ChildProcess) -> None:
-        if child.channel is not None:
-            self.unwatch(child.channel)
-        pidfd = self._pidfds.pop(number, None)
-        if pidfd is not None:
-            self.unwatch(pidfd)
-        self._maybe_dead.discard(number)
-        if number in self._local:
-            self._local.discard(number)
-            assert child.pid is not None
+    def _unwatch_child(self, child: ChildProcess) -> None:
+        self.unwatch(child.channel or -1)
+        self.unwatch(self._pidfds.pop(child.number, -1))
+        self._maybe_dead.discard(child.number)
+        if child.number in self._local and child.pid is not None:
+            self._local.discard(child.number)
             self._waiter.forget(child.pid)
-
-
-def parent_of(pid: int) -> int | None:
-    """Return the pid of a process's parent (proc(5)), None where it cannot be told."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
