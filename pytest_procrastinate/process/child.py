@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import fcntl
 import os
 import socket
 import sys
+import termios
 import traceback
 import warnings
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from pytest_procrastinate.process.task import Result
 
 CHUNK_BYTES = 1 << 18  # one read empties a full socket buffer (208 KiB by default on Linux)
 MAX_TOLD_BYTES = 1 << 30  # what one child may tell; more is a child that writes for ever
+NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # else SIGPIPE ends who talks to the dead
 BROKEN_STATUS = 70  # EX_SOFTWARE of sysexits.h: the task raised, or its parent went away
 
 
@@ -60,7 +63,7 @@ class Channel:
         """
         if not self.is_ours():
             raise OSError("the report channel was closed or replaced")
-        self._socket.sendall(frames)
+        self._socket.sendall(frames, NO_SIGNAL)
 
     def is_ours(self) -> bool:
         """Tell whether the descriptor still names the socket that it named at the start."""
@@ -101,6 +104,11 @@ class InChild:
 def _identity(descriptor: int) -> tuple[int, int]:
     status = os.fstat(descriptor)
     return status.st_dev, status.st_ino
+
+
+def _unread_bytes(channel: socket.socket) -> int:
+    number = fcntl.ioctl(channel, termios.FIONREAD, bytes(4))
+    return int.from_bytes(number, sys.byteorder)
 
 
 class ChildProcess:
@@ -167,7 +175,7 @@ class ChildProcess:
         if self.channel is None:
             return False
         try:
-            return self.channel.send(data, socket.MSG_DONTWAIT) == len(data)
+            return self.channel.send(data, socket.MSG_DONTWAIT | NO_SIGNAL) == len(data)
         except OSError:
             return False
 
@@ -209,21 +217,27 @@ class ChildProcess:
         self.ending = ending
         self.state = State.STOPPED
 
-    def finalize(self) -> None:
-        """Read the rest of its messages and tell its ending (stopped -> removable).
+    def drain(self) -> None:
+        """Read the rest of its messages, when it is stopped.
 
-        All that it wrote is in the channel by now. The end of the channel is not waited for: a
-        descendant may hold it open for ever.
+        All that it wrote is in the channel by now, and no more is read: a descendant may hold the
+        channel open, and write, for ever.
         """
+        if self.channel is None:
+            return
+        left = _unread_bytes(self.channel)
+        while left > 0 and self.error is None and (data := self._read()):
+            left -= len(data)
+            self._decode(data)
+        if self.error is None and self._decoder.pending:
+            self.error = FrameError(
+                f"ends within a frame, after {self._decoder.pending} bytes of it"
+            )
+        self.channel.close()
+
+    def finalize(self) -> None:
+        """Tell its ending (stopped -> removable)."""
         assert self.ending is not None
-        if self.channel is not None:
-            while self.error is None and (data := self._read()):
-                self._decode(data)
-            if self.error is None and self._decoder.pending:
-                self.error = FrameError(
-                    f"ends within a frame, after {self._decoder.pending} bytes of it"
-                )
-            self.channel.close()
         self.state = State.REMOVABLE
         try:
             if self.result is not None:

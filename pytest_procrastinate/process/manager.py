@@ -298,6 +298,8 @@ class ProcessManager:
         if self._waiter.descriptor is None and self._local - self._pidfds.keys():
             # No descriptor was left for a pidfd, and no signal tells of deaths either.
             timeout = LOOK_SECONDS if timeout is None else min(timeout, LOOK_SECONDS)
+        if any(child.state is State.STOPPED for child in self.children.values()):
+            timeout = 0.0  # a handler has raised before its turn came; nothing else would wake us
         for key, _ in self._selector.select(timeout):
             key.data()
 
@@ -316,16 +318,13 @@ class ProcessManager:
                 self._maybe_dead.discard(number)
 
     def finalize_children(self) -> None:
-        """Drain and let go of each child that is stopped."""
-        # The end of a fork server may stop its children, which came before it.
-        while stopped := [c for c in self.children.values() if c.state is State.STOPPED]:
-            for child in stopped:
-                self._unwatch_child(child)
-                try:
-                    child.finalize()
-                finally:  # what a handler raises is its caller's affair
-                    if child.removable:
-                        self.children.pop(child.number, None)
+        """Drain each child that is stopped, let go of it, and tell its end."""
+        # One at a time: a handler may step, and the end of a fork server stops its children.
+        while child := next((c for c in self.children.values() if c.state is State.STOPPED), None):
+            self._unwatch_child(child)
+            child.drain()
+            if self.children.pop(child.number, None) is not None:
+                child.finalize()
 
     def wait_for_all_children(self, deadline: float) -> bool:
         """Step until no child is left; False when ``deadline`` (monotonic seconds) came first."""

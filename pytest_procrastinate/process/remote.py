@@ -14,7 +14,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 
-from pytest_procrastinate.process.child import ChildProcess, State
+from pytest_procrastinate.process.child import NO_SIGNAL, ChildProcess, State
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError, encode
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
@@ -116,7 +116,7 @@ class RemoteForker:
         number = self._last_number + 1
         frame = encode(("fork", number, len(descriptors), order))
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
-        self.server.channel.sendmsg([frame], [rights])
+        self.server.channel.sendmsg([frame], [rights], NO_SIGNAL)
         self._look_after(child)
         return child
 
@@ -208,7 +208,7 @@ class RemoteService:
         """Tell the owner something."""
         # A broken pipe is seen as the end of the orders, a moment later.
         with contextlib.suppress(OSError):
-            self._channel.sendall(encode(message))
+            self._channel.sendall(encode(message), NO_SIGNAL)
 
     def forked(self, order: Order, pid: int | None) -> None:
         """Tell that an order's child runs."""
