@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import signal
 import socket
 import time
 import weakref
 from collections.abc import Callable
+from selectors import EVENT_READ, BaseSelector, DefaultSelector
 
 from pytest_procrastinate.process.child import (
     BROKEN_STATUS,
@@ -31,6 +31,8 @@ from pytest_procrastinate.process.waiting import Waiter, default_waiter
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL when nobody says otherwise
 LOOK_SECONDS = 0.1  # between looks at a child whose end nothing announces
 
+
+Source = int | socket.socket
 
 _set_up: weakref.WeakSet[ProcessManager] = weakref.WeakSet()
 
@@ -61,7 +63,7 @@ class ProcessManager:
         self.deadline: float | None = None
         """When :meth:`step` returns at the latest, in seconds of :func:`time.monotonic`."""
         self._waiter = default_waiter() if waiter is None else waiter
-        self._selector: selectors.BaseSelector | None = None
+        self._selector: BaseSelector | None = None
         self._last_number = 0
         self._maybe_dead: set[int] = set()
         self._local: set[int] = set()
@@ -83,7 +85,7 @@ class ProcessManager:
         if self._selector is not None:
             raise RuntimeError("this manager is set up already")
         try:
-            self._selector = selectors.DefaultSelector()
+            self._selector = DefaultSelector()
             self.control_pipe = socket.socketpair()
             for end in self.control_pipe:
                 end.setblocking(False)
@@ -127,10 +129,9 @@ class ProcessManager:
 
     def teardown(self) -> None:
         """Give back descriptors and signal handlers; children that still run are forgotten."""
-        if self._selector is None:
-            return
-        self.unregister_signals()
-        self._let_go()
+        if self._selector is not None:
+            self.unregister_signals()
+            self._let_go()
 
     # --- children -----------------------------------------------------------------------------
 
@@ -268,12 +269,12 @@ class ProcessManager:
 
     # --- internal -----------------------------------------------------------------------------
 
-    def watch(self, source: int | socket.socket, callback: Callable[[], None]) -> None:
-        """Call ``callback`` from :meth:`step` whenever ``source`` can be read."""
+    def watch(self, source: Source, callback: Callable[[], None], event: int = EVENT_READ) -> None:
+        """Call ``callback`` from :meth:`step` whenever ``source`` can be read, or written."""
         assert self._selector is not None
-        self._selector.register(source, selectors.EVENT_READ, callback)
+        self._selector.register(source, event, callback)
 
-    def unwatch(self, source: int | socket.socket) -> None:
+    def unwatch(self, source: Source) -> None:
         """Forget a source; unknown ones too."""
         assert self._selector is not None
         with contextlib.suppress(KeyError, ValueError):
@@ -295,8 +296,8 @@ class ProcessManager:
         if self.deadline is not None:
             left = max(0.0, self.deadline - time.monotonic())
             timeout = left if timeout is None else min(timeout, left)
+        # Where no descriptor was left for a pidfd, and no signal tells of deaths either:
         if self._waiter.descriptor is None and self._local - self._pidfds.keys():
-            # No descriptor was left for a pidfd, and no signal tells of deaths either.
             timeout = LOOK_SECONDS if timeout is None else min(timeout, LOOK_SECONDS)
         if any(child.state is State.STOPPED for child in self.children.values()):
             timeout = 0.0  # a handler has raised before its turn came; nothing else would wake us

@@ -8,13 +8,17 @@ dies first, its children become ours, provided that this process is a child subr
 from __future__ import annotations
 
 import array
+import collections
 import contextlib
 import dataclasses
 import os
+import selectors
+import signal
 import socket
 from collections.abc import Callable, Sequence
 
 from pytest_procrastinate.process.child import NO_SIGNAL, ChildProcess, State
+from pytest_procrastinate.process.cleanup import close_descriptors
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError, encode
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
@@ -47,6 +51,8 @@ class RemoteForker:
         self.server: ChildProcess | None = None
         self.children: dict[int, ChildProcess] = {}
         self._last_number = 0
+        self._unsent: collections.deque[tuple[bytes, list[int]]] = collections.deque()
+        self._room: socket.socket | None = None
         self._manager = manager
         self._other_message = other_message
         self._died = died
@@ -67,21 +73,18 @@ class RemoteForker:
         :returns: The child, ``new``: its pid is told later.
         :raises ForkError: No descriptor was left, or the server has gone.
         """
-        ours = theirs = None
         try:
             ours, theirs = socket.socketpair()
-            return self._order(
-                order,
-                (theirs.fileno(), *descriptors),
-                ChildProcess(result, completion_handler, ours),
-            )
         except OSError as error:
-            if ours is not None:
-                ours.close()
-            raise ForkError(error.errno, f"fork server: {error.strerror}") from error
+            raise _fork_error(error) from error
+        child = ChildProcess(result, completion_handler, ours)
+        try:
+            return self._order(order, (theirs.fileno(), *descriptors), child)
+        except BaseException:
+            ours.close()
+            raise
         finally:
-            if theirs is not None:
-                theirs.close()
+            theirs.close()
 
     def pass_on(
         self,
@@ -94,10 +97,7 @@ class RemoteForker:
         :param descriptors: The child's channel and the others, as they came.
         :raises ForkError: As for :meth:`create_process`.
         """
-        try:
-            return self._order(order, descriptors, ChildProcess(None, completion_handler))
-        except OSError as error:
-            raise ForkError(error.errno, f"fork server: {error.strerror}") from error
+        return self._order(order, descriptors, ChildProcess(None, completion_handler))
 
     def expect(self, completion_handler: Callable[[ChildProcess], None]) -> int:
         """Look after a child that the server will fork without an order; return its number."""
@@ -105,20 +105,76 @@ class RemoteForker:
 
     def order(self, message: object) -> None:
         """Tell the server something else; nothing happens when it has gone."""
-        assert self.server is not None
-        self.server.tell(encode(("order", message)))
+        with contextlib.suppress(OSError):
+            self._send(encode(("order", message)))
 
     def _order(
         self, order: object, descriptors: Sequence[int], child: ChildProcess
     ) -> ChildProcess:
-        assert self.server is not None
-        assert self.server.channel is not None
         number = self._last_number + 1
         frame = encode(("fork", number, len(descriptors), order))
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
-        self.server.channel.sendmsg([frame], [rights], NO_SIGNAL)
+        try:
+            self._send(frame, descriptors)
+        except OSError as error:
+            raise _fork_error(error) from error
         self._look_after(child)
         return child
+
+    def _send(self, frame: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Send what the server takes now, and the rest from :meth:`ProcessManager.step`.
+
+        A server reads no orders while it sets up a fixture. Who waited for it could not end it at
+        its timeout; and where it waited itself, to tell us something, neither would go on.
+
+        :raises OSError: The server has gone, or no descriptor was left.
+        """
+        if not self._unsent:
+            try:
+                sent = self._send_now(frame, descriptors)
+            except BlockingIOError:
+                sent = 0
+            if sent == len(frame):
+                return
+            if sent:
+                frame, descriptors = frame[sent:], ()
+            self._room = self._channel.dup()
+            self._manager.watch(self._room, self._send_rest, selectors.EVENT_WRITE)
+        self._unsent.append((frame, [os.dup(descriptor) for descriptor in descriptors]))
+
+    def _send_now(self, frame: bytes, descriptors: Sequence[int]) -> int:
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+        ancillary = [rights] if descriptors else []
+        return self._channel.sendmsg([frame], ancillary, socket.MSG_DONTWAIT | NO_SIGNAL)
+
+    def _send_rest(self) -> None:
+        try:
+            while self._unsent:
+                frame, descriptors = self._unsent[0]
+                sent = self._send_now(frame, descriptors)
+                close_descriptors(descriptors)
+                self._unsent[0] = frame[sent:], []
+                if sent == len(frame):
+                    self._unsent.popleft()
+        except BlockingIOError:
+            return
+        except OSError:  # it has gone, which is told in a moment
+            pass
+        self._forget_unsent()
+
+    def _forget_unsent(self) -> None:
+        for _, descriptors in self._unsent:
+            close_descriptors(descriptors)
+        self._unsent.clear()
+        if self._room is not None:
+            self._manager.unwatch(self._room)
+            self._room.close()
+            self._room = None
+
+    @property
+    def _channel(self) -> socket.socket:
+        assert self.server is not None
+        assert self.server.channel is not None
+        return self.server.channel
 
     def _look_after(self, child: ChildProcess) -> int:
         self._last_number += 1
@@ -134,14 +190,16 @@ class RemoteForker:
                 assert self.server is not None
                 child.parent_pid = self.server.pid
                 child.start(pid)
+                if child.error is not None:  # there was nobody to kill when that was found
+                    self._manager.kill_process(child, signal.SIGKILL)
             case ("ended", int(number), ending) if number in self.children:
-                self.children.pop(number).stop(Ending.from_message(ending))
-            case ("orphaned", int(number)) if number in self.children:
+                self.children.pop(number).stop(_ending(ending))
+            case ("orphaned", int(number)) if self._runs(number):
                 self._orphaned(self.children.pop(number))
             case ("refused", int(number), str(reason), ending) if number in self.children:
                 child = self.children.pop(number)
                 child.refusal = reason
-                child.stop(Ending.from_message(ending))
+                child.stop(_ending(ending))
             case _:
                 self._other_message(message)
 
@@ -150,6 +208,7 @@ class RemoteForker:
 
         The latter end as the server did: it may have died of what it did for them.
         """
+        self._forget_unsent()
         self._died(ending)
         for child in list(self.children.values()):
             if child.state is State.NEW and (pid := self._find(child)) is not None:
@@ -160,6 +219,21 @@ class RemoteForker:
                 child.refusal = SERVER_DIED
                 child.stop(ending)
         self.children.clear()
+
+    def _runs(self, number: int) -> bool:
+        return number in self.children and self.children[number].state is State.RUNNING
+
+
+def _fork_error(error: OSError) -> ForkError:
+    return ForkError(error.errno, f"fork server: {error.strerror}")
+
+
+def _ending(message: object) -> Ending:
+    """Return the ending that a server has told, lost where it makes no sense."""
+    try:
+        return Ending.from_message(message)
+    except ValueError:
+        return Ending.lost(0)
 
 
 @dataclasses.dataclass(frozen=True)
