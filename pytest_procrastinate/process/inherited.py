@@ -8,13 +8,16 @@ nothing. Here a pidfd, or signal 0, is asked instead: both work for anybody's pr
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing.process
 import os
 import select
 import subprocess
+import time
 from collections.abc import Collection
 from typing import Any
 
+LOOK_SECONDS = 0.01  # between looks at a process whose end nothing announces
 UNKNOWN_STATUS = 0  # what Popen says itself of a process whose status somebody else has taken
 
 
@@ -86,7 +89,10 @@ def wait_for_end(pid: int, timeout: float | None = None) -> None:
     """Wait until a process has ended, at most ``timeout`` seconds."""
     try:
         pidfd = os.pidfd_open(pid)
-    except (OSError, AttributeError):
+    except ProcessLookupError:
+        return
+    except (OSError, AttributeError):  # no descriptor is left, or this system has no pidfds
+        _look_until_gone(pid, timeout)
         return
     try:
         poll = select.poll()
@@ -95,3 +101,9 @@ def wait_for_end(pid: int, timeout: float | None = None) -> None:
     finally:
         with contextlib.suppress(OSError):
             os.close(pidfd)
+
+
+def _look_until_gone(pid: int, timeout: float | None) -> None:
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
