@@ -136,7 +136,7 @@ def test_set_up_now_sets_up_ahead_of_its_turn(item, state, log, definitions, fai
     if fails:
         definitions["session"].func = lambda request: 1 / 0
 
-    private.set_up_now(item, "module")
+    private.set_up_now(item, definitions["module"])
 
     assert log == ([] if fails else ["up session", "up module"])
 
@@ -200,6 +200,18 @@ def test_anything_to_tear_down_looks_at_scopes_that_end(items, item, state):
     assert private.anything_to_tear_down(session, None)
     assert not private.anything_to_tear_down(session, items["test_b[x]"])
     assert private.anything_to_tear_down(session, None, but=module), "that of the session is left"
+
+
+def test_anything_within_looks_at_a_scope_and_at_those_in_it(item, state):
+    session, module = item.session, item.getparent(pytest.Module)
+    state.stack[session] = ([session.teardown, print], None)
+    state.stack[module] = ([module.teardown], None)
+    assert private.anything_within(session, session)
+    assert not private.anything_within(session, module)
+
+    case = item.getparent(pytest.Class)
+    state.stack[case] = ([case.teardown, lambda: None], None)
+    assert private.anything_within(session, module)
 
 
 def test_pop_scopes_takes_the_nodes_that_an_item_is_not_in(items, item, state, log):

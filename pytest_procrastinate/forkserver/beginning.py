@@ -25,6 +25,7 @@ from pytest_procrastinate.process.remote import Order
 from pytest_procrastinate.pytest_private import (
     OUTCOMES,
     anything_to_tear_down,
+    anything_within,
     forget_result,
     leave_item,
     on_set_up,
@@ -91,9 +92,9 @@ class Beginning:
         """Fork here, once all is set up that can be shared."""
         if not self._is_under_way():
             return
-        while names := self._server.sharing.missing_beside(item):
-            set_up_now(item, names[0])
-            if self._server.sharing.missing_beside(item) == names:
+        while missing := self._server.sharing.missing_beside(item):
+            set_up_now(item, missing[0])
+            if self._server.sharing.missing_beside(item) == missing:
                 break
         self._split_for_test(item)
 
@@ -123,15 +124,17 @@ class Beginning:
             return (yield)
         order, program = self._current
         item = program.item
-        if request.node is item or not self._server.sharing.is_shared(item, fixturedef):
-            try:
+        shared = request.node is not item and self._server.sharing.is_shared(item, fixturedef)
+        try:
+            if not shared:
                 self._share_and_split(item)
-            except PassOn:
-                forget_result(fixturedef)
-                raise
+            elif self._narrows(program, request):
+                self._split_for_scope(order, program, request.node)
+        except PassOn:
+            forget_result(fixturedef)
+            raise
+        if not shared:
             return (yield)
-        if self._narrows(program, request):
-            self._split_for_scope(order, program, request.node)
         self._server.prepared.inherited.definitions.append(fixturedef)
         program.files.page.note(
             fixturedef.argname, request.node.nodeid, parameter_index(item, fixturedef)
@@ -166,11 +169,14 @@ class Beginning:
         """Whether a module's or class's fixture gets a server of its own, forked from this one.
 
         If it crashes there, what is set up here is not lost. Not where a test of that scope needs
-        something broader that is missing: it could not be set up there for those outside.
+        something broader that is missing: it could not be set up there for those outside. Nor where
+        something of that scope, or of one within, is set up here already: it could not be ended
+        there, by another parameter or as the scope within ends.
         """
         return (
             request.scope in ("module", "class")
             and request.node is not self._server.node
+            and not anything_within(self._server.session, request.node)
             and anything_to_tear_down(self._server.session, None, but=request.node)
             and self._server.sharing.has_all_broader(
                 itertools.islice(self._server.items, program.index, None),

@@ -85,11 +85,11 @@ class Sharing:
             self.is_shared(item, each) for each in asked_for(item, definition)
         )
 
-    def missing_beside(self, item: pytest.Item) -> list[str]:
-        """Return the names of what is still to be set up here where a fixture is not shared."""
+    def missing_beside(self, item: pytest.Item) -> list[Any]:
+        """Return which fixtures are still to be set up here where a fixture is not shared."""
         return [
-            name
-            for name, definition, parameter in fixtures_of(item)
+            definition
+            for _, definition, parameter in fixtures_of(item)
             if self.is_shared(item, definition) and not is_set_up(definition, parameter)
         ]
 

@@ -54,6 +54,7 @@ from pytest_procrastinate.pytest_private.reports import (
 from pytest_procrastinate.pytest_private.set_up import (
     Inherited,
     anything_to_tear_down,
+    anything_within,
     leave_item,
     needs_set_up,
     on_set_up,
@@ -75,6 +76,7 @@ __all__ = [
     "TerminalRepr",
     "add_junit_notes",
     "anything_to_tear_down",
+    "anything_within",
     "arm_faulthandler_timeout",
     "asked_for",
     "before_capture_is_disabled",

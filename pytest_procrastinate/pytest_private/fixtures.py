@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -22,16 +22,24 @@ def fixtures_of(item: pytest.Item) -> Iterator[tuple[str, Any, Any]]:
     """Give name, definition and parameter of each fixture an item asks for, broad ones first.
 
     ``item._fixtureinfo``: what is asked for while the test runs is not in it. The parameter is
-    :data:`NO_PARAMETER` where there is none.
+    :data:`NO_PARAMETER` where there is none. What overrides a fixture, and asks for it, comes
+    right after it, under the same name.
     """
     info = getattr(item, "_fixtureinfo", None)
     if info is None:
         return
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     for name in getattr(item, "fixturenames", ()):
-        definitions = info.name2fixturedefs.get(name)
-        if definitions:
-            yield name, definitions[-1], parameters.get(name, NO_PARAMETER)
+        for definition in _used(info.name2fixturedefs.get(name, ())):
+            yield name, definition, parameters.get(name, NO_PARAMETER)
+
+
+def _used(definitions: Sequence[Any]) -> Sequence[Any]:
+    """Return which definitions of a name are used: the last, and what it overrides and asks for."""
+    first = len(definitions) - 1
+    while first > 0 and definitions[first].argname in definitions[first].argnames:
+        first -= 1
+    return definitions[first:]
 
 
 def asked_for(item: pytest.Item, definition: Any) -> Iterator[Any]:
@@ -45,10 +53,19 @@ def asked_for(item: pytest.Item, definition: Any) -> Iterator[Any]:
             yield definitions[-1]
 
 
-def set_up_now(item: pytest.Item, name: str) -> None:
-    """Set up a fixture of an item ahead of its turn; a failure is met again at its turn."""
+def set_up_now(item: pytest.Item, definition: Any) -> None:
+    """Set up a fixture of an item ahead of its turn; a failure is met again at its turn.
+
+    By a request of its own (``TopRequest``), to which nothing overrides that fixture: what does, and
+    asks for it, is set up at its turn.
+    """
+    name = definition.argname
+    request = type(item._request)(item, _ispytest=True)  # type: ignore[attr-defined]
+    definitions = list(request._arg2fixturedefs[name])
+    visible = definitions[: definitions.index(definition) + 1]
+    request._arg2fixturedefs = {**request._arg2fixturedefs, name: visible}
     try:
-        item._request.getfixturevalue(name)  # type: ignore[attr-defined]
+        request.getfixturevalue(name)
     except pytest.exit.Exception:
         raise
     except OUTCOMES:

@@ -233,6 +233,13 @@ def anything_to_tear_down(
     )
 
 
+def anything_within(session: pytest.Session, node: Any) -> bool:
+    """Whether the teardown of a node, and of those that are set up in it, would do anything."""
+    state = session._setupstate
+    nodes = [each for each in state.stack if not isinstance(each, pytest.Item)]
+    return any(_has_teardown(state, each) for each in nodes[nodes.index(node) :])
+
+
 def pop_scopes(session: pytest.Session, nextitem: pytest.Item | None) -> None:
     """Take the nodes that ``nextitem`` is not in off the stack; they have nothing to tear down."""
     chain = nextitem.listchain() if nextitem is not None else []

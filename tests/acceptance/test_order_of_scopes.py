@@ -48,6 +48,28 @@ class TestC:
     class TestD:
         def test_it(self, f, other, g): noting.note("step", "runs", g)
 """
+FIXTURES_OF_A_CONFTEST = """
+@pytest.fixture(scope="module")
+def f(request): yield from steps(request)
+@pytest.fixture(scope="class")
+def g(request): yield from steps(request)
+@pytest.fixture(scope="package")
+def wide(request): yield from steps(request)
+"""
+OVERRIDDEN_BY_A_NARROWER_ONE = """
+class TestC:
+    @pytest.fixture
+    def f(self, tmp_path, f): noting.note("step", "own f")
+    def test_a(self, f): noting.note("step", "a")
+    def test_b(self, f): noting.note("step", "b")
+"""
+OVERRIDDEN_AND_THEN_NOT = """
+class TestC:
+    @pytest.fixture
+    def f(self, f): noting.note("step", "own f")
+    def test_a(self, f, g, wide): noting.note("step", "a")
+def test_b(f, g): noting.note("step", "b")
+"""
 PACKAGE = """
 @pytest.fixture(scope="package")
 def f(request):
@@ -56,7 +78,8 @@ def f(request):
 @pytest.fixture(scope="package")
 def g(f):
     noting.note("step", "up g", f)
-    return f
+    yield f
+    noting.note("step", "down g", f)
 """
 TEARDOWN_ENDS_THE_RUN = """
 class TestC(unittest.TestCase):
@@ -94,7 +117,17 @@ def test_scopes_begin_and_end_where_they_do_in_a_plain_run(pytester, tests):
     assert steps_of(one) == steps_of(other)
 
 
-def test_what_asked_for_an_ended_fixture_ends_with_it_in_a_narrower_server(pytester):
+@pytest.mark.parametrize("tests", [OVERRIDDEN_BY_A_NARROWER_ONE, OVERRIDDEN_AND_THEN_NOT])
+def test_a_fixture_that_is_overridden_and_asked_for_is_shared_as_well(pytester, tests):
+    pytester.makeconftest(STEPS + FIXTURES_OF_A_CONFTEST)
+    pytester.makepyfile(test_it=STEPS + tests)
+
+    one, other = compare(pytester)
+
+    assert steps_of(one) == steps_of(other)
+
+
+def test_what_asked_for_an_ended_fixture_ends_with_it(pytester):
     pytester.makeconftest(STEPS + PACKAGE)
     pytester.makepyfile(test_it=STEPS + FIXTURE_OF_A_FIXTURE_THAT_IS_SET_UP_ANEW)
 
