@@ -12,10 +12,10 @@ from pytest_procrastinate.child.run import GATE
 from pytest_procrastinate.child.streams import c_flusher, flush_output
 from pytest_procrastinate.forkserver.server import ForkServer
 from pytest_procrastinate.parent.attempt import Attempt
-from pytest_procrastinate.process.child import ChildProcess
+from pytest_procrastinate.process.child import ChildProcess, parent_of
 from pytest_procrastinate.process.cleanup import SignalState
 from pytest_procrastinate.process.ending import Ending
-from pytest_procrastinate.process.manager import ForkError, ProcessManager, parent_of
+from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.remote import RemoteForker
 from pytest_procrastinate.pytest_private import needs_fixture
 
