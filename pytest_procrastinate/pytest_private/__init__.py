@@ -1,7 +1,7 @@
 """Every private name of pytest and pluggy that we use, in one room.
 
 Each function says what is private in it. Checked on pytest 8.0.2, 8.4.2 and 9.2.0 and on pluggy
-1.3 to 1.7; ``tests/test_pytest_private*.py`` have a test for each.
+1.3 to 1.7; ``tests/pytest_private`` have a test for each.
 """
 
 from _pytest._code.code import TerminalRepr

@@ -1,4 +1,4 @@
-"""As test_pytest_private.py: marks."""
+"""As test_set_up.py: marks."""
 
 from __future__ import annotations
 

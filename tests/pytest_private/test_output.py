@@ -1,18 +1,14 @@
-"""As test_pytest_private.py: capture, logging, the terminal and reports."""
+"""As test_set_up.py: hooks, capture, logging and the terminal."""
 
 from __future__ import annotations
 
 import faulthandler
 import os
 import traceback
-import types
 
 import pluggy
 import pytest
-from _pytest._code.code import ReprFileLocation, TerminalRepr
-from _pytest.capture import CaptureFixture
 from _pytest.faulthandler import fault_handler_stderr_fd_key
-from _pytest.junitxml import xml_key
 
 import pytest_procrastinate
 from pytest_procrastinate import pytest_private as private
@@ -268,142 +264,3 @@ def test_make_base_temp_where_a_test_may_ask_for_it(pytester, argument, made):
     private.make_base_temp(item.config, [item])
 
     assert (item.config._tmp_path_factory._basetemp is not None) is made
-
-
-# --- reports ----------------------------------------------------------------------------------
-
-
-class Longrepr(TerminalRepr):
-    def toterminal(self, tw):
-        tw.line("plain")
-        tw.sep("-", "title", red=True)
-        tw.write("end")
-
-
-class BadLongrepr(TerminalRepr):
-    def toterminal(self, tw):
-        raise RuntimeError
-
-    def __str__(self):
-        return "its text"
-
-
-def test_paint_notes_what_a_longrepr_writes():
-    assert private.paint(Longrepr()) == [
-        ("line", ["plain"], {}),
-        ("sep", ["-", "title"], {"red": True}),
-        ("write", ["end"], {}),
-    ]
-    assert private.paint(BadLongrepr()) == "its text"
-
-
-def test_painted_writes_what_the_original_would_have_written():
-    painted = private.Painted(private.paint(Longrepr()))
-
-    assert str(painted) == str(Longrepr())
-    assert private.is_paintable(painted)
-
-
-def test_is_paintable_is_what_pytests_serializer_does_not_know():
-    assert private.is_paintable(Longrepr())
-    assert not private.is_paintable("text")
-    assert not private.is_paintable(private.crash_repr("a.py", 1, "m", []))
-
-
-def test_crash_repr_is_what_summaries_and_serializers_expect(config):
-    longrepr = private.crash_repr("test_a.py", 7, "crashed", ["one", "two"])
-    report = pytest.TestReport("a", ("a", 1, "a"), {}, "failed", longrepr, "call")
-
-    data = config.hook.pytest_report_to_serializable(config=config, report=report)
-    again = config.hook.pytest_report_from_serializable(config=config, data=data)
-
-    assert again.longreprtext == report.longreprtext == "one\ntwo"
-    assert (again.longrepr.reprcrash.path, again.longrepr.reprcrash.lineno) == ("test_a.py", 7)
-    assert again.longrepr.reprcrash.message == "crashed"
-    assert isinstance(again.longrepr.reprcrash, ReprFileLocation)
-
-
-def test_restore_subtest_gives_back_the_arguments():
-    context = types.SimpleNamespace(kwargs={"n": "'1'"})
-
-    private.restore_subtest(types.SimpleNamespace(context=context), {"kwargs": {"n": "1"}})
-    private.restore_subtest(types.SimpleNamespace(), {"kwargs": {}})
-
-    assert context.kwargs == {"n": "1"}
-
-
-def test_failed_subtests_are_counted_where_pytest_counts_them(config):
-    subtests = pytest.importorskip("_pytest.subtests")
-    report = pytest.TestReport("a", ("a", 1, "a"), {}, "failed", None, "call")
-
-    private.note_failed_subtests(config, report, 2)
-
-    assert private.failed_subtests(config, report) == 2
-    assert sum(config.stash[subtests.failed_subtests_key].values()) == 2
-
-
-def test_without_subtests_none_are_counted(config, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "_pytest.subtests", None)
-    report = pytest.TestReport("a", ("a", 1, "a"), {}, "failed", None, "call")
-
-    private.note_failed_subtests(config, report, 2)
-
-    assert private.failed_subtests(config, report) == 0
-
-
-def test_junit_notes_of_one_process_are_added_in_another(pytester):
-    child = pytester.parseconfigure("--junitxml=child.xml")
-    parent = pytester.parseconfigure("--junitxml=parent.xml")
-    assert private.take_junit_notes(child) is None
-    xml = child.stash[xml_key]
-    xml.node_reporter("a.py::test_a").add_attribute("assertions", "3")
-    xml.add_global_property("suite", "yes")
-
-    notes = private.take_junit_notes(child)
-    for _ in range(2):
-        private.add_junit_notes(parent, notes)
-
-    assert private.take_junit_notes(child) is None
-    xml = parent.stash[xml_key]
-    assert xml.node_reporter("a.py::test_a").attrs["assertions"] == "3"
-    assert xml.global_properties == [("suite", "yes")]
-
-
-def test_junit_notes_need_the_plugin(config):
-    assert private.take_junit_notes(config) is None
-    private.add_junit_notes(config, {"attributes": [("a", {"b": "c"})], "properties": []})
-
-
-@pytest.mark.parametrize("name", ["capsys", "capfd", "capsysbinary", "capfdbinary"])
-def test_held_capture_has_what_a_capture_fixture_holds_in_our_files(
-    pytester, monkeypatch, tmp_path, name
-):
-    monkeypatch.setattr(CaptureFixture, "_start", CaptureFixture._start)
-    held = private.HeldCapture()
-    with open(tmp_path / "out", "w+b") as out, open(tmp_path / "err", "w+b") as err:
-        held.descriptors = out.fileno(), err.fileno()
-        pytester.makepyfile(
-            f"""
-            import sys
-
-            def test_it({name}, request):
-                print("read")
-                assert {name}.readouterr().out
-                print("held")
-                print("held as well", file=sys.stderr)
-                request.config.look()
-                assert {name}.readouterr().out
-                request.config.look()
-            """
-        )
-        found = []
-
-        class Looking:
-            def pytest_configure(self, config):
-                config.look = lambda: found.append(
-                    ((tmp_path / "out").read_text(), (tmp_path / "err").read_text())
-                )
-
-        result = pytester.inline_run(plugins=[Looking()])
-    result.assertoutcome(passed=1)
-    assert found == [("held\n", "held as well\n"), ("", "")]
