@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import selectors
 import signal
@@ -132,6 +133,7 @@ def reap(pid: int) -> int:
 
 
 def raise_signal(number: int) -> None:
+    faulthandler.disable()  # or the stack of a child that ends as it should is in the output
     os.kill(os.getpid(), number)
 
 
