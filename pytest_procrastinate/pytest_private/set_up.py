@@ -273,5 +273,10 @@ def tear_down_scopes(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.
 
 
 def tear_down_all(session: pytest.Session) -> None:
-    """Tear down all that this process has set up (``SetupState.teardown_exact``)."""
-    session._setupstate.teardown_exact(None)
+    """Tear down all that this process has set up (``SetupState.teardown_exact``).
+
+    Its warnings are those of no item, as plain pytest tells them when a session finishes.
+    """
+    config = session.config
+    with catch_warnings_for_item(config, config.hook, when="config", item=None):
+        session._setupstate.teardown_exact(None)

@@ -57,7 +57,7 @@ THINGS = {
     "sigchld ignored": ("handler('SIGCHLD') is signal.SIG_IGN", "ignore('SIGCHLD')"),
     "blocked signals": ("blocked()", "blocked(signal.SIGUSR2, signal.SIGTERM)"),
     "alarm": ("signal.getitimer(signal.ITIMER_REAL)[0] > 0", "signal.alarm(600)"),
-    "descriptor": ("os.path.exists('/dev/fd/40')", "os.dup2(1, 40)"),
+    "descriptor": ("os.path.exists('/dev/fd/400')", "os.dup2(1, 400)"),
     "stdin": ("os.fstat(0).st_ino", "os.dup2(os.open('/dev/zero', os.O_RDONLY), 0)"),
     "rlimit": (
         "open_files()[0]",

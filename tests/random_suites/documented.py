@@ -48,6 +48,24 @@ def joined_teardown(one: dict[str, Any], other: dict[str, Any]) -> bool:
     )
 
 
+def is_set_up_ahead(fixture: Fixture, parametrize_scope: str) -> bool:
+    """Whether ``parametrize(..., indirect=True, scope=...)`` makes a test's own fixture a shared one.
+
+    Plain pytest keeps its place among the test's own fixtures; the fork server sets it up before
+    any of those, and tears it down with its scope. Such suites are not drawn.
+    """
+    return fixture.scope == "function" and parametrize_scope not in ("", "function")
+
+
+def told_as_the_run_ends(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with the warnings of no item last.
+
+    Where ``pytest.exit`` or an interrupt ends the run, the test's child tears its scopes down before
+    it ends; plain pytest does so after it has told of the interrupt.
+    """
+    return sorted(rows, key=lambda row: row["kind"] == "warning" and row.get("when") == "config")
+
+
 INNER_FRAME = r"(/_pytest/|/pluggy/)\w+\.py(:\d+:|\", line \d+)"
 
 

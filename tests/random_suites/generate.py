@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
+from .documented import is_set_up_ahead
 from .model import Class, Doctest, Fixture, Folder, Module, Parametrize, Suite, Test, Xunit
 from .statements import (
     MARKS,
@@ -171,7 +172,10 @@ class _Generator:
         values = draw.choice([["i", "j"], ["i"], ["i", "j", "i"]])
         scope = draw.choice(["", "", "", *SCOPES])
         if visible and draw.random() < indirect:
-            return [Parametrize(draw.choice(sorted(visible)), values, True, scope)]
+            name = draw.choice(sorted(visible))
+            if is_set_up_ahead(visible[name], scope):
+                scope = ""
+            return [Parametrize(name, values, True, scope)]
         return [Parametrize(self._name("arg"), values, False, scope)]
 
     def _doctest(self) -> Doctest:

@@ -22,6 +22,7 @@ from .documented import (
     is_hook_of_teardown,
     joined_teardown,
     shows_inner_frames,
+    told_as_the_run_ends,
     without_letters,
     writes_past_capture,
 )
@@ -192,7 +193,7 @@ def _rows(plain: Told, forked: Told) -> tuple[list[str], list[str], bool]:
             for each in (row, other):
                 each["longrepr"] = error_lines(each["longrepr"])
     for told, text in zip((plain, forked), texts, strict=True):
-        for row in told.rows:
+        for row in told_as_the_run_ends(told.rows):
             if hooks and row.get("when") == "teardown" and "sections" in row:
                 otherwise = True
                 row["sections"] = sorted(row["sections"])
