@@ -46,6 +46,12 @@ class Narrower:
         self._known_files = known_files
         self._orders: dict[ChildProcess, Order] = {}
 
+    @property
+    def server(self) -> ChildProcess:
+        """Its process, once it is forked."""
+        assert self.forker.server is not None
+        return self.forker.server
+
     def serves(self, item: pytest.Item) -> bool:
         """Whether an item belongs to its scope."""
         return self.node in item.listchain()
@@ -88,8 +94,7 @@ class Narrower:
 
     def dismiss(self) -> None:
         """Let it go: nothing of its scope is set up any more."""
-        assert self.forker.server is not None
-        self._manager.hang_up(self.forker.server)
+        self._manager.hang_up(self.server)
 
     def _note(self, child: ChildProcess, order: Order) -> None:
         self._orders[child] = order
@@ -118,7 +123,7 @@ class Narrower:
             case ("left", int(index), bytes(frames), died) if index in self.leaving:
                 self.leaving.discard(index)
                 self._left(self, index, frames, died)
-            case ("fresh" | "told", _, _):
+            case ("fresh" | "told", _, _) | ("last", _):
                 self._service.tell(message)
             case _:
                 raise ValueError(f"a narrower server does not say {message!r}")

@@ -144,9 +144,14 @@ class Server:
                 pass  # in order: a later one may end the scope that an earlier one is within
             while self._ready and self._is_free_for(self._ready[0][1]):
                 self._take_up(*self._ready.pop(0))
-        end_children(self.manager)
+        for narrower in self.narrowers:
+            narrower.dismiss()
+        end_children(self.manager, [narrower.server for narrower in self.narrowers])
         self.manager.shutdown()
-        tear_down_all(self.session)
+        with self.prepared.teller.collecting() as frames:
+            tear_down_all(self.session)
+        if frames:
+            self.service.tell(("last", b"".join(frames)))
         self.session.config.hook.pytest_forked_server_ending(session=self.session)
         flush_output(self.prepared.flush_c)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Collection
 from types import FrameType
 
 from pytest_procrastinate.child.supervised import waits_at_gate
+from pytest_procrastinate.process.child import ChildProcess
 from pytest_procrastinate.process.cleanup import die_with_parent, lead_own_group
 from pytest_procrastinate.process.manager import ProcessManager
 
@@ -47,13 +49,19 @@ def become_server(manager: ProcessManager, parent_pid: int) -> None:
     die_with_parent(parent_pid, signal.SIGHUP)
 
 
-def end_children(manager: ProcessManager) -> None:
-    """Kill what still runs, with all that it has started; who is about to leave, may."""
+def end_children(manager: ProcessManager, servers: Collection[ChildProcess]) -> None:
+    """Kill the tests that still run, with all that they have started; who is about to leave, may.
+
+    :param servers: Narrower servers, which end their own children, and then what is set up there.
+    """
     manager.wait_for_all_children(time.monotonic() + LEAVE_SECONDS)
-    kill_children(manager)
+    kill_children(manager, servers)
+    while any(not server.removable for server in servers):
+        manager.step()
 
 
-def kill_children(manager: ProcessManager) -> None:
+def kill_children(manager: ProcessManager, but: Collection[ChildProcess] = ()) -> None:
     """Kill what still runs, with all that it has started."""
     for child in list(manager.children.values()):
-        manager.kill_group(child, signal.SIGKILL)
+        if child not in but:
+            manager.kill_group(child, signal.SIGKILL)

@@ -244,11 +244,16 @@ class Attempt:
 
     def forget_teardown(self) -> None:
         """Forget the report of the test's own teardown: that of its scopes went on, and badly."""
-        if self.messages and self.messages[-1][0] == "pytest_runtest_logfinish":
-            self.messages.pop()
-            self.told.discard("pytest_runtest_logfinish")
-        if self.messages and self.messages[-1][0] == "pytest_runtest_logreport":
-            self.messages.pop()
+        names = [name for name, _ in self.messages]
+        if "pytest_runtest_logreport" not in names or self.told_phase != "teardown":
+            return
+        self.told_phase = "call"
+        last = len(names) - 1 - names[::-1].index("pytest_runtest_logreport")
+        after = [
+            told for told in self.messages[last + 1 :] if told[0] != "pytest_runtest_logfinish"
+        ]
+        self.messages[last:] = after
+        self.told.discard("pytest_runtest_logfinish")
 
     def die_as(self, other: Attempt) -> None:
         """Take over how another attempt died: of a fixture that this one needs as well."""

@@ -17,8 +17,8 @@ class ChildInternalError(Exception):
     """An exception left the item's protocol in its child: pytest's ``INTERNALERROR``."""
 
 
-def replay(item: pytest.Item, name: str, payload: Any) -> None:
-    """Tell one message.
+def replay(item: pytest.Item | pytest.Session, name: str, payload: Any) -> None:
+    """Tell one message of a test, or of what a session leaves at its end.
 
     :raises pytest.exit.Exception: The test or a hook called :func:`pytest.exit`.
     :raises KeyboardInterrupt: It was raised in the child.
@@ -54,11 +54,17 @@ def replay_all(
 ) -> None:
     """Tell messages in order, the report of scopes that ended merged into the test's own.
 
+    :param scope_messages: Of these, what was written to the terminal comes before that report, and is
+        taken out.
     :raises BaseException: As :func:`replay`.
     """
     for name, payload in messages:
-        if name == "pytest_runtest_logreport":
+        if name == "pytest_runtest_logreport" and payload[0].get("when") == "teardown":
             payload = merge_teardown(payload, scope_messages)
+            written = [told for told in scope_messages if told[0] == "terminal"]
+            scope_messages[:] = [told for told in scope_messages if told[0] != "terminal"]
+            for told in written:
+                replay(item, *told)
         replay(item, name, payload)
 
 

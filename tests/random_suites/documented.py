@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .model import Class, Fixture, Folder, Module
+from .model import SCOPES, Class, Fixture, Folder, Module
 
 JOINED = "Teardown of its scopes"
 
@@ -49,12 +49,21 @@ def joined_teardown(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def is_set_up_ahead(fixture: Fixture, parametrize_scope: str) -> bool:
-    """Whether ``parametrize(..., indirect=True, scope=...)`` makes a test's own fixture a shared one.
+    """Whether ``parametrize(..., indirect=True, scope=...)`` gives a fixture a broader scope.
 
-    Plain pytest keeps its place among the test's own fixtures; the fork server sets it up before
-    any of those, and tears it down with its scope. Such suites are not drawn.
+    Plain pytest sets it up in its place among those of its own scope; the fork server sets it up
+    before any of those, and tears it down with its new scope. Such suites are not drawn.
     """
-    return fixture.scope == "function" and parametrize_scope not in ("", "function")
+    return bool(parametrize_scope) and SCOPES.index(parametrize_scope) < SCOPES.index(fixture.scope)
+
+
+def without_direct_parameters(output: list[str]) -> list[str]:
+    """Return what is printed without ``--setup-show``'s lines for the arguments of ``parametrize``.
+
+    Where these have a broader scope, they are shown in pytest's place or ahead, as
+    :func:`is_set_up_ahead` has it. Nothing is set up for them.
+    """
+    return [line for line in output if not re.match(r" *(SETUP|TEARDOWN) +[SPMC] arg\d+\[", line)]
 
 
 def told_as_the_run_ends(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

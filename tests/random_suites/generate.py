@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 
 from .documented import is_set_up_ahead
-from .model import Class, Doctest, Fixture, Folder, Module, Parametrize, Suite, Test, Xunit
+from .model import SCOPES, Class, Doctest, Fixture, Folder, Module, Parametrize, Suite, Test, Xunit
 from .statements import (
     MARKS,
     TROUBLE_IN_SET_UP,
@@ -18,7 +18,6 @@ from .statements import (
     Statements,
 )
 
-SCOPES = ["session", "package", "module", "class", "function"]
 BUILTINS = [
     *("tmp_path", "tmp_path_factory", "monkeypatch", "capsys", "capfd", "caplog"),
     *("record_property", "request"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 
+SCOPES = ["session", "package", "module", "class", "function"]
+
 
 @dataclasses.dataclass
 class Fixture:

@@ -23,6 +23,7 @@ from .documented import (
     joined_teardown,
     shows_inner_frames,
     told_as_the_run_ends,
+    without_direct_parameters,
     without_letters,
     writes_past_capture,
 )
@@ -164,13 +165,14 @@ def differences(
 
 def _differences(plain: Told, forked: Told) -> Differences:
     plain_rows, forked_rows, otherwise = _rows(plain, forked)
+    outputs = plain.output, forked.output
     here = [words for pid, _, words in forked.events if pid == forked.main]
     return {
         "status": _diff([str(plain.status)], [str(forked.status)]),
         "events": _diff(_words(plain), _words(forked)),
         "processes": [f"in the pytest process: {words}" for words in here],
         "reports": _diff(plain_rows, forked_rows),
-        "output": [] if otherwise else _diff(plain.output, forked.output),
+        "output": [] if otherwise else _diff(*map(without_direct_parameters, outputs)),
         "errors": _diff(plain.errors, forked.errors),
     }
 
