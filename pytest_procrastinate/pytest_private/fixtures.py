@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -43,12 +44,16 @@ def _used(definitions: Sequence[Any]) -> Sequence[Any]:
 
 
 def asked_for(item: pytest.Item, definition: Any) -> Iterator[Any]:
-    """Give the fixtures that a fixture asks for by its arguments; an overridden one of its own name."""
+    """Give the fixtures that a fixture asks for by its arguments; an overridden one of its own name.
+
+    Of a fixture that is only asked for as another one is set up, the item knows no such override.
+    """
     named = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
     for name in definition.argnames:
         definitions = named.get(name, ())
         if name == definition.argname:
-            definitions = definitions[: list(definitions).index(definition)]
+            overridden = itertools.takewhile(lambda each: each is not definition, definitions)
+            definitions = tuple(overridden) if definition in definitions else ()
         if definitions:
             yield definitions[-1]
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .model import SCOPES, Class, Fixture, Folder, Module
+from .model import Class, Fixture, Folder, Module
 
 JOINED = "Teardown of its scopes"
 
@@ -48,20 +48,20 @@ def joined_teardown(one: dict[str, Any], other: dict[str, Any]) -> bool:
     )
 
 
-def is_set_up_ahead(fixture: Fixture, parametrize_scope: str) -> bool:
-    """Whether ``parametrize(..., indirect=True, scope=...)`` gives a fixture a broader scope.
+def changes_scope(fixture: Fixture, parametrize_scope: str) -> bool:
+    """Whether ``parametrize(..., indirect=True, scope=...)`` gives a fixture another scope.
 
-    Plain pytest sets it up in its place among those of its own scope; the fork server sets it up
-    before any of those, and tears it down with its new scope. Such suites are not drawn.
+    Plain pytest sets it up in its place among those of its own scope, a forked run among those of
+    the new one, with which it is torn down. Such suites are not drawn.
     """
-    return bool(parametrize_scope) and SCOPES.index(parametrize_scope) < SCOPES.index(fixture.scope)
+    return parametrize_scope not in ("", fixture.scope)
 
 
 def without_direct_parameters(output: list[str]) -> list[str]:
     """Return what is printed without ``--setup-show``'s lines for the arguments of ``parametrize``.
 
     Where these have a broader scope, they are shown in pytest's place or ahead, as
-    :func:`is_set_up_ahead` has it. Nothing is set up for them.
+    :func:`changes_scope` has it. Nothing is set up for them.
     """
     return [line for line in output if not re.match(r" *(SETUP|TEARDOWN) +[SPMC] arg\d+\[", line)]
 

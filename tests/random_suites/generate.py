@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from .documented import is_set_up_ahead
-from .model import SCOPES, Class, Doctest, Fixture, Folder, Module, Parametrize, Suite, Test, Xunit
+from .documented import changes_scope
+from .model import Class, Doctest, Fixture, Folder, Module, Parametrize, Suite, Test, Xunit
 from .statements import (
     MARKS,
     TROUBLE_IN_SET_UP,
@@ -17,6 +17,8 @@ from .statements import (
     UNITTEST_MARKS,
     Statements,
 )
+
+SCOPES = ["session", "package", "module", "class", "function"]
 
 BUILTINS = [
     *("tmp_path", "tmp_path_factory", "monkeypatch", "capsys", "capfd", "caplog"),
@@ -172,7 +174,7 @@ class _Generator:
         scope = draw.choice(["", "", "", *SCOPES])
         if visible and draw.random() < indirect:
             name = draw.choice(sorted(visible))
-            if is_set_up_ahead(visible[name], scope):
+            if changes_scope(visible[name], scope):
                 scope = ""
             return [Parametrize(name, values, True, scope)]
         return [Parametrize(self._name("arg"), values, False, scope)]

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 
-SCOPES = ["session", "package", "module", "class", "function"]
-
 
 @dataclasses.dataclass
 class Fixture:
