@@ -1,0 +1,120 @@
+"""Scopes that end because the run does: each is torn down where it was set up, and that is told."""
+
+from __future__ import annotations
+
+import pytest
+from comparing import compare, forked, plain
+
+FIXTURES = """
+import noting, pytest, warnings
+
+def steps(request):
+    noting.note("step", "up", request.fixturename)
+    yield
+    noting.note("step", "down", request.fixturename)
+    warnings.warn(f"{request.fixturename} ends")
+
+@pytest.fixture(scope="session")
+def session(request): yield from steps(request)
+@pytest.fixture(scope="module")
+def module(request, session): yield from steps(request)
+@pytest.fixture(scope="class")
+def narrow(request, module): yield from steps(request)
+"""
+ENDS_IN_A_TEST = """
+import pytest
+
+class TestC:
+    def test_first(self, narrow): pass
+    def test_ends(self, narrow): {deed}
+    def test_never(self, narrow): pass
+"""
+ENDS_AS_A_SCOPE_IS_LEFT = """
+import pytest, warnings
+
+class TestC:
+    @pytest.fixture(scope="class")
+    def exits(self, module):
+        yield
+        pytest.exit("now")
+    def test_it(self, exits, narrow): warnings.warn("in the test")
+def test_never(): pass
+"""
+
+
+@pytest.mark.parametrize("deed", ["pytest.exit('now')", "raise KeyboardInterrupt"])
+def test_all_scopes_are_torn_down_once_and_their_warnings_are_told(pytester, deed):
+    pytester.makeconftest(FIXTURES)
+    pytester.makepyfile(test_it=ENDS_IN_A_TEST.format(deed=deed))
+
+    one, other = plain(pytester), forked(pytester)
+
+    steps = [words for _, *words in one.noted("step")]
+    assert [words for words in steps if words[0] == "down"] == [
+        ["down", "narrow"],
+        ["down", "module"],
+        ["down", "session"],
+    ]
+    assert [words for _, *words in other.noted("step")] == steps
+    assert other.status == one.status
+    assert other.output == one.output
+    one.result.stdout.fnmatch_lines(["*session ends*", "*1 passed, 3 warnings in *"])
+
+
+def test_a_scope_that_exits_as_it_is_left_leaves_no_report_of_the_teardown(pytester):
+    pytester.makeconftest(FIXTURES)
+    pytester.makepyfile(test_it=ENDS_AS_A_SCOPE_IS_LEFT)
+
+    one, other = plain(pytester), forked(pytester)
+
+    assert other.verdicts() == one.verdicts()
+    assert other.output == one.output
+
+
+def test_setup_show_writes_the_end_of_a_scope_before_the_report_of_its_teardown(pytester):
+    pytester.makeconftest(FIXTURES)
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def fails():
+            yield
+            assert 0
+
+        def test_it(session, fails): pass
+        """
+    )
+
+    compare(pytester, "--setup-show")
+
+
+def test_a_fixture_may_ask_for_an_override_as_it_is_set_up(pytester):
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def base(): return "base"
+
+        @pytest.fixture(scope="module")
+        def asks(request): return request.getfixturevalue("base")
+        """
+    )
+    pytester.makepyfile(
+        """
+        import noting, pytest
+
+        @pytest.fixture(scope="module")
+        def base(base):
+            noting.note("up")
+            return "own " + base
+
+        def test_a(asks): assert asks == "own base"
+        def test_b(asks): assert asks == "own base"
+        """
+    )
+
+    _, other = compare(pytester)
+
+    assert len(other.noted("up")) == 1
