@@ -34,6 +34,7 @@ class Page:
         self._memory = mmap.mmap(descriptor, PAGE_BYTES)
         self._phase = 0
         self._untold = 0
+        self._owner = 0
         self._began = self._phase_began = 0.0
 
     def begin(self) -> None:
@@ -45,6 +46,8 @@ class Page:
 
     def enter(self, phase: str) -> None:
         """Note that a phase begins; an empty one: none is under way."""
+        if not self.is_ours():
+            return
         self._phase = PHASES.index(phase)
         self._phase_began = time.monotonic()
         self._write()
@@ -108,7 +111,12 @@ class Page:
 
     def note_pid(self) -> None:
         """Note that this process is at work for the test."""
-        self._memory[_PID_AT : _PID_AT + 4] = os.getpid().to_bytes(4, "little")
+        self._owner = os.getpid()
+        self._memory[_PID_AT : _PID_AT + 4] = self._owner.to_bytes(4, "little")
+
+    def is_ours(self) -> bool:
+        """Whether it is this process that is at work for the test, and not one that it forked."""
+        return self._owner == os.getpid()
 
     def pid(self) -> int:
         """Return the process that is at work for the test, if it is to be believed."""

@@ -88,8 +88,8 @@ class Teller:
 
         :raises OSError: The channel is no longer ours.
         """
-        if self._page is None and self._collected is None:
-            return  # a fork server tells nothing for itself
+        if self._collected is None and not self._speaks():
+            return
         try:
             frame = pack(name, payload)
         except FrameError:
@@ -111,13 +111,19 @@ class Teller:
 
         Where several tests run at once and it is not this one's turn, it is not waited for.
         """
-        if self._channel is not None and self._page is not None:
+        if self._channel is not None and self._speaks():
             self.flush()
             self._channel.send(SHOW)
             self._channel.wait()
 
+    def _speaks(self) -> bool:
+        """Whether this process tells: no fork server for itself, no process that a test forked."""
+        return self._page is not None and self._page.is_ours()
+
     def flush(self) -> None:
         """Send all that waits."""
+        if not self._speaks():
+            return
         assert self._page is not None
         assert self._channel is not None
         frames = self._page.read()[-1]

@@ -201,6 +201,7 @@ class Beginning:
             assert forked.channel is not None
             watchdogs.arm(program.item.config, begun=True)
             server.become_narrower(node, forked.channel, program.item)
+            program.files.page.note_pid()
             self._order_here = dataclasses.replace(order, number=number)
             self._current = self._order_here, program
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,9 @@ from pytest_procrastinate.process.frames import Decoder, FrameError
 from pytest_procrastinate.process.remote import SERVER_DIED
 
 
+SPARE_DESCRIPTORS = 24  # for a child's channel, and for what its fork server needs beside its files
+
+
 class FilePool:
     """Files for children, used again and again; each has a number that fork servers know."""
 
@@ -24,17 +28,34 @@ class FilePool:
         self._all: dict[int, ChildFiles] = {}
         self._last = 0
 
-    def take(self) -> tuple[int, ChildFiles]:
-        """Return files that nobody uses.
+    def prepare(self) -> bool:
+        """See to it that there are files for another child; False as long as others have them all.
 
-        :raises OSError: No descriptor was left for new ones.
+        :raises pytest.UsageError: There is no room for a single child.
         """
         if self._free:
-            return self._free.pop()
-        files = ChildFiles.make()
+            return True
+        files = None
+        try:
+            files = ChildFiles.make()
+            _open_and_close(SPARE_DESCRIPTORS)
+        except OSError as error:
+            if files is not None:
+                files.close()
+            if not self._all:
+                raise pytest.UsageError(
+                    f"forked: no room for the files of a child: {error.strerror}"
+                    " (more descriptors: ulimit -n)"
+                ) from error
+            return False
         self._last += 1
         self._all[self._last] = files
-        return self._last, files
+        self._free.append((self._last, files))
+        return True
+
+    def take(self) -> tuple[int, ChildFiles]:
+        """Return files that nobody uses, once :meth:`prepare` has seen to it."""
+        return self._free.pop()
 
     def give_back(self, number: int, files: ChildFiles, *, clean: bool) -> None:
         """Take files back.
@@ -53,6 +74,16 @@ class FilePool:
             files.close()
         self._all.clear()
         self._free.clear()
+
+
+def _open_and_close(count: int) -> None:
+    descriptors: list[int] = []
+    try:
+        for _ in range(count):
+            descriptors.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 class Attempt:
