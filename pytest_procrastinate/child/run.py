@@ -91,7 +91,7 @@ class ChildProgram:
             program = following
             program.begin_next(channel)
             raised = program.run_protocol()
-        program.finish_child(raised)
+        program.finish_child(raised, stops=program.following is not None)
 
     def begin_next(self, channel: Channel) -> None:
         """Begin to speak for this test, in a child that has run another one."""
@@ -155,9 +155,12 @@ class ChildProgram:
             return told_exception(error)
         return None
 
-    def finish_child(self, raised: tuple[object, ...] | None) -> None:
-        """Tell the rest, in the child, after the protocol."""
-        if raised is not None:
+    def finish_child(self, raised: tuple[object, ...] | None, *, stops: bool = False) -> None:
+        """Tell the rest, in the child, after the protocol.
+
+        :param stops: The run ends, though more would follow in this child.
+        """
+        if raised is not None or stops:
             # Plain pytest tears down what is left when the session finishes.
             self.prepared.inherited.ends_run = True
             tear_down_all(self.prepared.session)
