@@ -87,6 +87,9 @@ SETTINGS = pytest.StashKey[dict[pytest.Item, Settings]]()
 FRESH_FIXTURES = pytest.StashKey[dict[str, str]]()
 """Fixtures that were not shared, with the reason: for the summary."""
 
+THREADS = pytest.StashKey[list[str]]()
+"""The names of the threads that the pytest process had beside its own as it forked, if any."""
+
 RUN_SETTINGS = pytest.StashKey[RunSettings]()
 
 # noun: what it takes, what it does

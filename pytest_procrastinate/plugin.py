@@ -11,6 +11,7 @@ from pytest_procrastinate.options import (
     FRESH_FIXTURES,
     RUN_SETTINGS,
     SETTINGS,
+    THREADS,
     add_forked_option,
     add_markers,
     add_options,
@@ -84,13 +85,15 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     from pytest_procrastinate.parent.leftovers import LEFT
-    from pytest_procrastinate.parent.terminal import fresh_fixtures_lines
+    from pytest_procrastinate.parent.terminal import fresh_fixtures_lines, threads_line
 
     if LEFT in config.stash:
         for line in config.stash[LEFT].summary():
             terminalreporter.write_line(line)
     for line in fresh_fixtures_lines(config.stash.get(FRESH_FIXTURES, {})):
         terminalreporter.write_line(line)
+    if THREADS in config.stash:
+        terminalreporter.write_line(threads_line(config.stash[THREADS]))
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from pytest_procrastinate.process.ending import Cause, Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError
 from pytest_procrastinate.process.remote import SERVER_DIED
 
-
 SPARE_DESCRIPTORS = 24  # for a child's channel, and for what its fork server needs beside its files
 
 

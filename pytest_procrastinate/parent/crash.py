@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_procrastinate.options import THREADS
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.stack import Frame, read_stack, relative_path
 from pytest_procrastinate.process.ending import Ending
@@ -195,6 +196,9 @@ class _CrashText:
             rows.append(limit)
         if self._attempt.stages:
             rows.append(f"ended in stages: {', '.join(self._attempt.stages)}")
+        threads = self._item.config.stash.get(THREADS, [])
+        if threads and ending is not None and ending.cause == "timeout":
+            rows.append(f"the pytest process had other threads as it forked: {', '.join(threads)}")
         facts = []
         if self._attempt.began:
             facts.append(f"ran {time.monotonic() - self._attempt.began:.2f} s")

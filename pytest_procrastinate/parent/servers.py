@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -12,6 +13,7 @@ from pytest_procrastinate.child.run import GATE
 from pytest_procrastinate.child.streams import c_flusher, flush_output
 from pytest_procrastinate.forkserver.server import ForkServer
 from pytest_procrastinate.messages import unpack
+from pytest_procrastinate.options import THREADS
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.replay import replay
 from pytest_procrastinate.process.child import ChildProcess, parent_of
@@ -142,6 +144,7 @@ class Servers:
         :raises ForkError: Nothing was left for it.
         """
         flush_output(c_flusher())
+        self._note_threads()
         forker = RemoteForker(
             self._manager,
             self._hear,
@@ -159,6 +162,14 @@ class Servers:
         self._forker = forker
         self._known_files.clear()
         return forker
+
+    def _note_threads(self) -> None:
+        """Note which threads a fork leaves behind, with the locks that they hold."""
+        config = self._session.config
+        here = threading.current_thread()
+        names = [each.name for each in threading.enumerate() if each is not here]
+        if names and not hasattr(config, "workerinput"):  # a worker of xdist always has some
+            config.stash[THREADS] = names
 
     def _hear(self, message: object) -> None:
         match message:

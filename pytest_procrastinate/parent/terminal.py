@@ -30,6 +30,15 @@ def took_over_line() -> str:
     return f"forked: pytest-procrastinate {own} (in place of pytest-forked)"
 
 
+def threads_line(names: list[str]) -> str:
+    """Return what there is to say of threads that the forks left behind."""
+    threads = "a thread" if len(names) == 1 else f"{len(names)} threads"
+    return (
+        f"forked: the pytest process had {threads} beside its own as it forked"
+        f" ({', '.join(names)}): a lock that one of them held stays locked in the children"
+    )
+
+
 def fresh_fixtures_lines(fresh: dict[str, str]) -> list[str]:
     """Return a line for each fixture that was not shared, with the reason and the way out."""
     return [

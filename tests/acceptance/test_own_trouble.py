@@ -1,0 +1,82 @@
+"""The pytest process's own trouble: little room for children, threads that a fork leaves behind."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+
+TESTS = 12
+
+
+def run_with_open_files(pytester, limit, *args):
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.mark.parametrize("i", range({TESTS}))
+        def test_it(i): pass
+        """
+    )
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    try:
+        return pytester.runpytest_subprocess("-p", "pytest_procrastinate", "--forked", *args)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("jobs", [1, 8])
+def test_with_few_descriptors_there_are_fewer_children(pytester, jobs):
+    result = run_with_open_files(pytester, 80, f"--forked-jobs={jobs}")
+
+    result.assert_outcomes(passed=TESTS)
+    assert result.ret == 0
+
+
+def test_without_descriptors_for_one_child_the_limit_is_named(pytester):
+    result = run_with_open_files(pytester, 40)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: forked: no room for the files of a child: *ulimit -n)"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+
+
+THREAD = """
+import threading
+
+def pytest_configure():
+    threading.Thread(target=threading.Event().wait, name="watcher", daemon=True).start()
+"""
+
+
+def test_threads_that_a_fork_leaves_behind_are_named_once_and_are_no_warning(pytester):
+    pytester.makeconftest(THREAD)
+    pytester.makepyfile("def test_a(): pass\ndef test_b(): pass")
+
+    result = pytester.runpytest_subprocess("-p", "pytest_procrastinate", "--forked", "-Werror")
+
+    result.assert_outcomes(passed=2)
+    lines = [line for line in result.outlines if "watcher" in line]
+    assert [line.partition(":")[0] for line in lines] == ["forked"]
+    assert "a thread beside its own" in lines[0]
+
+
+def test_a_test_that_has_to_be_killed_says_which_threads_a_fork_left_behind(pytester):
+    pytester.makeconftest(THREAD)
+    pytester.makepyfile("import ctypes\ndef test_hangs(): ctypes.PyDLL(None).pause()")
+    limits = "--forked-timeout=0.5", "--forked-grace=0.5"
+
+    result = pytester.runpytest_subprocess("-p", "pytest_procrastinate", "--forked", *limits)
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*the pytest process had other threads as it forked: watcher"])
+
+
+def test_alone_in_its_process_nothing_is_said(pytester):
+    pytester.makepyfile("def test_a(): pass")
+
+    result = pytester.runpytest_subprocess("-p", "pytest_procrastinate", "--forked")
+
+    result.stdout.no_fnmatch_line("forked: *")
