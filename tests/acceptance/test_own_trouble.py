@@ -65,7 +65,18 @@ def test_threads_that_a_fork_leaves_behind_are_named_once_and_are_no_warning(pyt
 
 def test_a_test_that_has_to_be_killed_says_which_threads_a_fork_left_behind(pytester):
     pytester.makeconftest(THREAD)
-    pytester.makepyfile("import ctypes\ndef test_hangs(): ctypes.PyDLL(None).pause()")
+    pytester.makepyfile(
+        """
+        import time
+
+        def test_hangs():
+            while True:
+                try:
+                    time.sleep(60)
+                except BaseException:
+                    pass
+        """
+    )
     limits = "--forked-timeout=0.5", "--forked-grace=0.5"
 
     result = pytester.runpytest_subprocess("-p", "pytest_procrastinate", "--forked", *limits)
