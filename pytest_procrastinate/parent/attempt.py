@@ -16,7 +16,7 @@ from pytest_procrastinate.process.ending import Cause, Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError
 from pytest_procrastinate.process.remote import SERVER_DIED
 
-SPARE_DESCRIPTORS = 24  # for a child's channel, and for what its fork server needs beside its files
+SPARE_DESCRIPTORS = 32  # for a child's files and channel, and for what its fork server needs beside
 
 
 class FilePool:
@@ -27,34 +27,35 @@ class FilePool:
         self._all: dict[int, ChildFiles] = {}
         self._last = 0
 
-    def prepare(self) -> bool:
-        """See to it that there are files for another child; False as long as others have them all.
+    def has_room(self) -> bool:
+        """Whether there is room for one more child; False as long as others have all that there is.
 
         :raises pytest.UsageError: There is no room for a single child.
         """
         if self._free:
             return True
-        files = None
         try:
-            files = ChildFiles.make()
             _open_and_close(SPARE_DESCRIPTORS)
         except OSError as error:
-            if files is not None:
-                files.close()
             if not self._all:
                 raise pytest.UsageError(
                     f"forked: no room for the files of a child: {error.strerror}"
                     " (more descriptors: ulimit -n)"
                 ) from error
             return False
-        self._last += 1
-        self._all[self._last] = files
-        self._free.append((self._last, files))
         return True
 
     def take(self) -> tuple[int, ChildFiles]:
-        """Return files that nobody uses, once :meth:`prepare` has seen to it."""
-        return self._free.pop()
+        """Return files that nobody uses.
+
+        :raises OSError: No descriptor was left for new ones.
+        """
+        if self._free:
+            return self._free.pop()
+        files = ChildFiles.make()
+        self._last += 1
+        self._all[self._last] = files
+        return self._last, files
 
     def give_back(self, number: int, files: ChildFiles, *, clean: bool) -> None:
         """Take files back.

@@ -167,7 +167,7 @@ class ForkedRun:
                 if not self._servers.dies_of_fixture(self._attempts[key]):
                     scheduler.started(key)
                     self._start(self._attempts[key])
-            elif (key := scheduler.to_fork()) is not None and self._pool.prepare():
+            elif (key := scheduler.to_fork()) is not None and self._pool.has_room():
                 self._fork(key)
             elif (key := self._to_tell()) is not None:
                 self._tell(key)

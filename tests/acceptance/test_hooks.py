@@ -266,3 +266,21 @@ def test_a_docstring_shows_a_conftest_that_works(pytester, name):
         "pytest_forked_crashed": "of the example" in told.result.stdout.str(),
     }
     assert seen[name]
+
+
+def test_a_test_that_runs_again_needs_no_other_to_have_ended(pytester):
+    pytester.makeconftest(
+        """
+        def pytest_forked_run_again(item, crashes):
+            return "rerun" if crashes < 2 else None
+        """
+    )
+    pytester.makepyfile("import os\ndef test_it(): os.abort()")
+
+    told = forked(pytester)
+
+    told.result.assert_outcomes(failed=1)
+    assert [each for each in told.outcomes("test_it") if each.startswith("call")] == [
+        "call rerun",
+        "call failed",
+    ]
