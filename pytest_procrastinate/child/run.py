@@ -155,7 +155,7 @@ class ChildProgram:
             return told_exception(error)
         return None
 
-    def finish_child(self, raised: tuple[object, ...] | None, *, stops: bool = False) -> None:
+    def finish_child(self, raised: tuple[object, ...] | None, *, stops: bool) -> None:
         """Tell the rest, in the child, after the protocol.
 
         :param stops: The run ends, though more would follow in this child.

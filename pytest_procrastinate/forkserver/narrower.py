@@ -93,7 +93,7 @@ class Narrower:
         return [order.message[0] for order in self._orders.values()]  # type: ignore[index]
 
     def dismiss(self) -> None:
-        """Let it go: nothing of its scope is set up any more."""
+        """Let it go: it tears down what is still set up there, if the run ends early."""
         self._manager.hang_up(self.server)
 
     def _note(self, child: ChildProcess, order: Order) -> None:

@@ -71,12 +71,12 @@ def replay_all(
 def merge_teardown(payload: Any, scope_messages: list[tuple[str, Any]]) -> Any:
     """Return the payload of a report with that of the scopes that ended with the test merged in.
 
-    Plain pytest tears both down in one phase, with one report. Other reports stay as they are.
+    Plain pytest tears both down in one phase, with one report.
+
+    :param payload: Of the report of the test's own teardown.
     """
     scopes = [told for name, told in scope_messages if name == "pytest_runtest_logreport"]
     data, strokes = payload
-    if data.get("when") != "teardown":
-        return payload
     for scope, scope_strokes in scopes:
         data = {
             **data,

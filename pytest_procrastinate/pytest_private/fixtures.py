@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -52,8 +51,8 @@ def asked_for(item: pytest.Item, definition: Any) -> Iterator[Any]:
     for name in definition.argnames:
         definitions = named.get(name, ())
         if name == definition.argname:
-            overridden = itertools.takewhile(lambda each: each is not definition, definitions)
-            definitions = tuple(overridden) if definition in definitions else ()
+            known = list(definitions)
+            definitions = known[: known.index(definition)] if definition in known else ()
         if definitions:
             yield definitions[-1]
 

@@ -18,8 +18,7 @@ def run_with_open_files(pytester, limit, *args):
         def test_it(i): pass
         """
     )
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     try:
         return pytester.runpytest_subprocess("-p", "pytest_procrastinate", "--forked", *args)

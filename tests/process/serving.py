@@ -11,11 +11,7 @@ from watching import HANG_SECONDS, raise_signal
 from pytest_procrastinate.process.child import Channel, InChild, leave
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.manager import ProcessManager
-from pytest_procrastinate.process.remote import (
-    Order,
-    RemoteForker,
-    RemoteService,
-)
+from pytest_procrastinate.process.remote import Order, RemoteForker, RemoteService
 
 
 class Server:

@@ -16,9 +16,7 @@ from pytest_procrastinate.process.child import BROKEN_STATUS, State
 from pytest_procrastinate.process.frames import encode
 from pytest_procrastinate.process.leftovers import set_subreaper
 from pytest_procrastinate.process.manager import ForkError
-from pytest_procrastinate.process.remote import (
-    SERVER_DIED,
-)
+from pytest_procrastinate.process.remote import SERVER_DIED
 
 
 @pytest.fixture
