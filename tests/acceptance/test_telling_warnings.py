@@ -117,7 +117,10 @@ def test_thousands_of_warnings_are_all_told(pytester):
 
 @pytest.mark.parametrize("args", [("-W", "error"), ("-W", "always")])
 def test_fork_beside_a_thread_warns_nobody(pytester, args):
-    """Python 3.12 and later warn of a fork while other threads run: not the user's doing."""
+    """Python 3.12 and later warn of a fork while other threads run: not the user's doing.
+
+    One line of the summary names the threads, in place of a warning for each test.
+    """
     pytester.makeconftest(
         """
         import threading
@@ -134,10 +137,11 @@ def test_fork_beside_a_thread_warns_nobody(pytester, args):
     )
     pytester.makepyfile("def test_one(): pass\ndef test_two(): pass")
 
-    one, other = compare(pytester, *args)
+    one, other = compare(pytester, *args, output=False)
 
     assert one.status == other.status == 0
     assert not [row for row in other.rows if row["kind"] == "warning"]
+    other.result.stdout.fnmatch_lines(["forked: the pytest process had a thread beside its own *"])
 
 
 def test_resources_of_the_plugin_itself_are_closed(pytester):
