@@ -83,10 +83,12 @@ class Narrower:
         finally:
             os.close(order.descriptors[0])
 
-    def leave(self, index: int, next_index: int | None, program: ChildProgram) -> None:
-        """Have it leave the scopes that ended with a test."""
+    def leave(
+        self, index: int, next_index: int | None, program: ChildProgram, *, stops: bool
+    ) -> None:
+        """Have it leave the scopes that ended with a test, and the run as well if it stops."""
         self.leaving.add(index)
-        self.forker.order(("leave", index, next_index, program.number))
+        self.forker.order(("leave", index, next_index, program.number, stops))
 
     def running(self) -> list[int]:
         """Return the indices of the tests that it has, or has been told to fork."""

@@ -8,7 +8,6 @@ where the test's own set-up begins: the child goes on as if nothing had happened
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -31,6 +30,7 @@ from pytest_procrastinate.forkserver.narrower import Narrower
 from pytest_procrastinate.forkserver.programs import Programs
 from pytest_procrastinate.forkserver.sharing import Sharing
 from pytest_procrastinate.forkserver.supervised import become_server, end_children
+from pytest_procrastinate.forkserver.turns import Turns
 from pytest_procrastinate.forkserver.watchdogs import Watchdogs
 from pytest_procrastinate.process.child import Channel, ChildProcess, InChild, leave
 from pytest_procrastinate.process.cleanup import SignalState
@@ -117,10 +117,9 @@ class Server:
         self._programs = Programs(prepared, items, sharing)
         self._idle_files = ChildFiles.make()
         self._running: dict[int, int] = {}
-        self._waiting: dict[int, tuple[int, ChildProgram]] = {}
-        self._ready: list[tuple[Order, ChildProgram]] = []
         self._leaving: dict[int, tuple[ChildProgram, pytest.Item | None, int | None]] = {}
         self._passed = -1
+        self._ends = False
         self._left_below: dict[int, tuple[bytes, object]] = {}
         self.narrowers: list[Narrower] = []
         self.node: Any = prepared.session
@@ -134,6 +133,7 @@ class Server:
         self.manager.setup()
         become_server(self.manager, parent_pid=self._pid)
         self._pid = os.getpid()
+        self._turns = Turns(self.manager)
         self.service = RemoteService(self.manager, channel.end, self._fork_ordered, self._obey)
 
     def serve(self) -> None:
@@ -142,8 +142,9 @@ class Server:
             self.manager.step()
             while self._leaving and self._leave(min(self._leaving)):
                 pass  # in order: a later one may end the scope that an earlier one is within
-            while self._ready and self._is_free_for(self._ready[0][1]):
-                self._take_up(*self._ready.pop(0))
+            ready = self._turns.ready
+            while ready and self._is_free_for(ready[0][1]):
+                self._take_up(*ready.pop(0))
         for narrower in self.narrowers:
             narrower.dismiss()
         end_children(self.manager, [narrower.server for narrower in self.narrowers])
@@ -199,32 +200,15 @@ class Server:
         elif (
             self._is_ready_for(program.item)
             and not self._may_skip(program)
-            and all(self._is_ready_for(before.item) for before in self._not_begun())
+            and all(self._is_ready_for(before.item) for before in self._turns.programs())
         ):
             self.fork(order, program)
         else:
-            self._wait_for_turn(order, program)
+            self._turns.wait(order, program)
 
     def _is_ready_for(self, item: pytest.Item) -> bool:
         """Whether a child forked now would find all that it shares, and nothing else."""
         return self.sharing.fits(item) and self.sharing.is_complete(item)
-
-    def _not_begun(self) -> Iterator[ChildProgram]:
-        """Give what waits for its turn: it may set up, or end, what a test after it inherits."""
-        yield from (program for _, program in self._waiting.values())
-        yield from (program for _, program in self._ready)
-
-    def _wait_for_turn(self, order: Order, program: ChildProgram) -> None:
-        """Have the item begun once its gate opens: the test before it has ended by then."""
-        gate = order.descriptors[0]
-        self._waiting[order.number] = gate, program
-
-        def opened() -> None:
-            self.manager.unwatch(gate)
-            del self._waiting[order.number]
-            self._ready.append((order, program))
-
-        self.manager.watch(gate, opened)
 
     def _take_up(self, order: Order, program: ChildProgram) -> None:
         """Run an item whose turn has come: by now somebody else may be the one to begin it."""
@@ -251,10 +235,13 @@ class Server:
 
     def _obey(self, order: object) -> None:
         match order:
-            case ("leave", int(index), next_index, int(number)):
+            case ("leave", int(index), next_index, int(number), bool(stops)):
                 program = self._programs.of_leaving(index, next_index, number)
                 next_one = next_index if isinstance(next_index, int) else None
                 self._leaving[index] = program, program.nextitem, next_one
+                if stops:
+                    self._ends = True
+                    self._turns.forget()
             case _:
                 raise ValueError(f"not an order: {order!r}")
 
@@ -298,8 +285,7 @@ class Server:
     def channel_in_child(self, order: Order, program: ChildProgram) -> Channel:
         """Let go of all that belongs to the server and to other tests; return the test's channel."""
         self.service.after_fork()
-        for descriptor, _ in self._waiting.values():
-            os.close(descriptor)
+        self._turns.close()
         for files in (*self._programs.files.values(), self._idle_files):
             if files is not program.files:
                 files.let_go()
@@ -327,12 +313,11 @@ class Server:
     def become_narrower(self, node: Any, channel: Channel, item: pytest.Item) -> None:
         """Become a server for ``node``, in its process; ``item`` is being set up."""
         self.service.after_fork()
-        for descriptor, _ in self._waiting.values():
-            os.close(descriptor)
+        self._turns.close()
         self.node = node
         self.narrowers = []
         self._leaving, self._left_below = {}, {}
-        self._running, self._waiting, self._ready = {}, {}, []
+        self._running = {}
         self._idle_files = ChildFiles.make()
         self.prepared.inherited.disown(but=item)
         self._listen(channel)
@@ -367,7 +352,7 @@ class Server:
         narrower = self._narrower_for(program.item)
         if narrower is not None:
             if index not in narrower.leaving:
-                narrower.leave(index, next_index, program)
+                narrower.leave(index, next_index, program, stops=self._ends)
             return False
         if self._runs_before(index + 1):
             return False

@@ -273,6 +273,14 @@ class Attempt:
         self._read_files()
         self.forget_teardown()
 
+    def take_before_teardown(self) -> list[tuple[str, Any]]:
+        """Take out the messages before the report of the test's own teardown."""
+        for position, (name, payload) in enumerate(self.messages):
+            if name == "pytest_runtest_logreport" and payload[0].get("when") == "teardown":
+                before, self.messages = self.messages[:position], self.messages[position:]
+                return before
+        return []
+
     def forget_teardown(self) -> None:
         """Forget the report of the test's own teardown: that of its scopes went on, and badly."""
         names = [name for name, _ in self.messages]

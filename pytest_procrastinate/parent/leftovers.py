@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,6 +18,7 @@ from pytest_procrastinate.messages import TELLING
 from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.process.leftovers import Leftover, Outcome, end, look_at
+from pytest_procrastinate.process.manager import ProcessManager
 
 SETTLE_SECONDS = 0.25  # for who is on its way out: a resource tracker, a pool's worker
 GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL
@@ -74,13 +75,13 @@ class Span:
 class Leftovers:
     """Finds and ends what tests of one run leave.
 
-    :param own: Returns the pids of the children that the manager looks after.
+    :param manager: Looks after the children that are not left over.
     """
 
-    def __init__(self, config: pytest.Config, own: Callable[[], Collection[int]]) -> None:
+    def __init__(self, config: pytest.Config, manager: ProcessManager) -> None:
         self._config = config
         self._account = config.stash.setdefault(LEFT, Account())
-        self._own = own
+        self._manager = manager
         self._known: set[bytes] = set()
         self._spans: list[Span] = []
         self._waiting: dict[int, Leftover] = {}
@@ -157,7 +158,7 @@ class Leftovers:
         """Reap orphans of tests that have ended, as init would: a test may wait until they are gone."""
         for name in self._read() - self._known:
             pid = int(name)
-            if pid in self._own() or _group_and_session(pid)[0] == self._group:
+            if pid in self._own or _group_and_session(pid)[0] == self._group:
                 continue
             found = look_at(pid)
             if found is not None and not found.command:
@@ -168,7 +169,7 @@ class Leftovers:
 
         :param last: The fork servers have ended, too.
         """
-        own = self._own()
+        own = self._own
         for name in self._read() - self._known:
             pid = int(name)
             if pid in own or pid in self._waiting:
@@ -221,6 +222,12 @@ class Leftovers:
                 self._account.tests.add("" if owner is None else owner.item.nodeid)
             elif mode == "warn" or owner is None:
                 self._account.lines.append(text)
+
+    @property
+    def _own(self) -> set[int]:
+        """The children that are not left over."""
+        children = self._manager.children.values()
+        return {child.pid for child in children if child.pid is not None}
 
     def _owners(self, process: Leftover) -> list[Span]:
         """Return the tests that may have started it; those of a fork server have none."""

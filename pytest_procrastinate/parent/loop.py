@@ -13,15 +13,14 @@ import pytest
 from pytest_procrastinate.messages import TELLING
 from pytest_procrastinate.options import FRESH_FIXTURES, RUN_SETTINGS, Settings, first_slot
 from pytest_procrastinate.parent.attempt import Attempt, FilePool
-from pytest_procrastinate.parent.crash import tell_crash
 from pytest_procrastinate.parent.foreground import Terminal
 from pytest_procrastinate.parent.interrupts import Interrupts, signals_found
 from pytest_procrastinate.parent.leftovers import Leftovers
 from pytest_procrastinate.parent.limits import Breaches
-from pytest_procrastinate.parent.replay import fail_for, replay, replay_all
 from pytest_procrastinate.parent.servers import Servers
 from pytest_procrastinate.parent.slots import Slots
 from pytest_procrastinate.parent.supervisor import Supervisor
+from pytest_procrastinate.parent.telling import Telling
 from pytest_procrastinate.parent.terminal import say
 from pytest_procrastinate.parent.units import TOLD, Unit, units_of
 from pytest_procrastinate.process.leftovers import set_subreaper
@@ -75,7 +74,7 @@ class ForkedRun:
             functools.partial(say, session.config),
             self._terminal,
         )
-        self._leftovers = Leftovers(session.config, self._pids)
+        self._leftovers = Leftovers(session.config, self._manager)
         self._breaches = Breaches()
         self._interrupts = Interrupts(self._manager.wakeup)
         self._attempts: dict[int, Attempt] = {}
@@ -83,7 +82,8 @@ class ForkedRun:
         self._slots = Slots(self._run_settings.groups, first_slot(session.config))
         self._units: list[Unit] = []
         self._keys: dict[Attempt, int] = {}
-        self._half_told: Attempt | None = None
+        self._telling = Telling(session, self._leftovers)
+        self._held: dict[int, Attempt] = {}
         self._retries = 0
         self._crashes: dict[pytest.Item, int] = {}
 
@@ -129,15 +129,7 @@ class ForkedRun:
                     self._leftovers.reap()
 
     def _is_under_way(self) -> bool:
-        return not self._scheduler.done and not self._stops
-
-    @property
-    def _stops(self) -> bool:
-        return self._should_stop and self._half_told is None
-
-    @property
-    def _should_stop(self) -> bool:
-        return bool(self._session.shouldfail or self._session.shouldstop)
+        return not self._scheduler.done and not self._telling.stops
 
     def warm_up(self) -> None:
         """Start the fork server now.
@@ -155,7 +147,9 @@ class ForkedRun:
     def _go_on(self) -> None:
         """Do all that can be done now."""
         scheduler = self._scheduler
-        while not self._stops and not self._interrupts.count:
+        while not self._telling.stops and not self._interrupts.count:
+            if self._end_held(scheduler.next_to_tell):
+                continue
             if self._supervisor.session_over and self._to_tell() is None:
                 if not self._supervisor.running:
                     limit = write_duration(self._run_settings.session_timeout_seconds or 0.0)
@@ -163,7 +157,7 @@ class ForkedRun:
                 return
             if (key := self._to_tell()) is not None and self._may_stop_the_run(key):
                 self._tell(key)
-            elif not self._should_stop and (key := scheduler.to_start()) is not None:
+            elif not self._telling.should_stop and (key := scheduler.to_start()) is not None:
                 if not self._servers.dies_of_fixture(self._attempts[key]):
                     scheduler.started(key)
                     self._start(self._attempts[key])
@@ -234,21 +228,52 @@ class ForkedRun:
         self._servers.note_broken_fixture(attempt)
         if not attempt.done and not attempt.asked_to_leave and self._runs_again(key, attempt):
             return
-        if (attempt.leaves is not None or not attempt.done) and not attempt.asked_to_leave:
-            attempt.asked_to_leave = True
-            nextitem = None if attempt.leaves else self._units[key].next_after
-            next_index = None if nextitem is None else self._index[nextitem]
-            if self._servers.leave(attempt, self._index[attempt.item], next_index):
-                if self._run_settings.jobs > 1 and self._units[key].left == 1:
-                    self._free_slot(attempt)
-                    self._scheduler.leaves(key)
+        self._ended(key, attempt)
+
+    def _ended(self, key: int, attempt: Attempt) -> None:
+        """Have the scopes left that end with a test, or the run; then all is known of it."""
+        if not attempt.asked_to_leave and (not attempt.passed or attempt.leaves is not None):
+            if self._telling.last_is_found_here and self._units[key].left == 1:
+                if key != self._scheduler.next_to_tell or self._units[key].known:
+                    self._held[key] = attempt  # what comes before it may end the run and its scopes
+                    self._supervisor.finished(attempt)
+                    self._run_others(key, attempt)
+                    return
+                if attempt.done and self._telling.stops_with(attempt):
+                    attempt.leaves = True
+            if self._leave_scopes(key, attempt):
+                self._run_others(key, attempt)
                 return
         self._supervisor.finished(attempt)
         self._known(key, attempt)
 
+    def _end_held(self, key: int) -> bool:
+        """Go on with a test that was held back, all before it is told."""
+        if key not in self._held or self._units[key].known:
+            return False
+        self._supervisor.started(self._held[key])
+        self._ended(key, self._held.pop(key))
+        return True
+
+    def _leave_scopes(self, key: int, attempt: Attempt) -> bool:
+        """Whether scopes are being left that ended with a test."""
+        if attempt.done and attempt.leaves is None:
+            return False
+        attempt.asked_to_leave = True
+        nextitem = None if attempt.leaves else self._units[key].next_after
+        next_index = None if nextitem is None else self._index[nextitem]
+        index, stops = self._index[attempt.item], self._telling.should_stop
+        return self._servers.leave(attempt, index, next_index, stops=stops)
+
+    def _run_others(self, key: int, attempt: Attempt) -> None:
+        """Let another test run while a test waits for its scopes to be left."""
+        if self._run_settings.jobs > 1 and self._units[key].left == 1:
+            self._free_slot(attempt)
+            self._scheduler.leaves(key)
+
     def _runs_again(self, key: int, attempt: Attempt) -> bool:
         """Whether a test whose child died is run again in a new child, as a plugin wants it."""
-        if attempt.problem is not None or attempt.died_in_server or self._should_stop:
+        if attempt.problem is not None or attempt.died_in_server or self._telling.should_stop:
             return False
         crashes = self._crashes.get(attempt.item, 0) + 1
         hook = attempt.item.ihook.pytest_forked_run_again
@@ -294,9 +319,6 @@ class ForkedRun:
             self._slots.give_back(attempt.settings, attempt.slot)
             attempt.slot = None
 
-    def _pids(self) -> set[int]:
-        return {child.pid for child in self._manager.children.values() if child.pid is not None}
-
     def _gone(self, attempt: Attempt) -> None:
         """See to what a child has left, and to why it ended."""
         if attempt.ending is not None:
@@ -320,49 +342,27 @@ class ForkedRun:
             and attempt.leaves is None
             and attempt.settings.leaks != "fail"
         ):
-            self._replay(attempt)
-            self._half_told = attempt
+            self._telling.tell_so_far(attempt)
         self._servers.answer(attempt)
         return True
-
-    def _replay(self, attempt: Attempt) -> None:
-        messages, attempt.messages = attempt.messages, []
-        with self._leftovers.others_at_work():
-            replay_all(attempt.item, messages, attempt.scope_messages)
 
     def _tell(self, key: int) -> None:
         """Tell what is known of a unit and has not been told."""
         unit = self._units[key]
-        while unit.known and not self._stops:
-            self._tell_attempt(unit.known.pop(0))
+        while unit.known and not self._telling.stops:
+            attempt = unit.known.pop(0)
+            self._keys.pop(attempt, None)
+            self._telling.tell(attempt)
         if unit.known or key != self._scheduler.next_to_tell:
             return
         if not unit.rest:
             self._scheduler.told(key)
             self._attempts.pop(key, None)
             self._units[key] = TOLD
-        elif unit.waits and not self._stops:
+        elif unit.waits and not self._telling.stops:
             unit.waits = False
             self._fork(key)
             self._start(self._attempts[key])
-
-    def _tell_attempt(self, attempt: Attempt) -> None:
-        try:
-            if attempt.left and attempt.settings.leaks == "fail":
-                attempt.messages = fail_for(attempt.left, attempt.messages)
-            if any(name == "raised" for name, _ in attempt.scope_messages):
-                attempt.forget_teardown()  # it was left before there was a report
-            self._replay(attempt)
-            if not attempt.done:
-                tell_crash(attempt)
-            for name, payload in attempt.scope_messages:
-                if name != "pytest_runtest_logreport":
-                    replay(attempt.item, name, payload)
-        finally:
-            if self._half_told is attempt:
-                self._half_told = None
-            attempt.release()
-            self._keys.pop(attempt, None)
 
     # --- ending -------------------------------------------------------------------------------
 
@@ -379,6 +379,9 @@ class ForkedRun:
                 break
             interrupts.serve(supervisor)
             supervisor.step(deadline)
+        for key, attempt in sorted(self._held.items()):
+            self._known(key, attempt)
+        self._held.clear()
         raised: BaseException = KeyboardInterrupt()
         for key in self._scheduler.outstanding:
             if self._units[key].known:

@@ -117,15 +117,16 @@ class Servers:
         assert attempt.child is not None
         attempt.child.tell(b".")
 
-    def leave(self, attempt: Attempt, index: int, next_index: int | None) -> bool:
+    def leave(self, attempt: Attempt, index: int, next_index: int | None, *, stops: bool) -> bool:
         """Have the scopes torn down that end with a test; ``left`` is called when that is done.
 
+        :param stops: The run stops with this test: none is begun after it.
         :returns: False when there is no server that has any.
         """
         if self._forker is None or attempt.number not in self._known_files:
             return False
         self._leaving[index] = attempt, self._forker
-        self._forker.order(("leave", index, next_index, attempt.number))
+        self._forker.order(("leave", index, next_index, attempt.number, stops))
         return True
 
     def server_of(self, attempt: Attempt) -> ChildProcess | None:

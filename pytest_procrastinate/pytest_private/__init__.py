@@ -63,6 +63,7 @@ from pytest_procrastinate.pytest_private.set_up import (
     stack_of,
     tear_down_all,
     tear_down_scopes,
+    tears_down_all_as_it_stops,
 )
 
 __all__ = [
@@ -111,6 +112,7 @@ __all__ = [
     "take_junit_notes",
     "tear_down_all",
     "tear_down_scopes",
+    "tears_down_all_as_it_stops",
     "unit_node",
     "write_to_terminal",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from _pytest import runner
 from _pytest.logging import caplog_records_key
 from _pytest.skipping import evaluate_xfail_marks, xfailed_key
 from _pytest.warnings import catch_warnings_for_item
@@ -162,6 +163,14 @@ def on_set_up(
         item.setup()
 
     state.setup = set_up_and_call  # type: ignore[method-assign]
+
+
+def tears_down_all_as_it_stops() -> bool:
+    """Whether a run that stops tears all scopes down with its last test, not as the session finishes.
+
+    So do 8.0.0, 8.0.1, and all since 8.1 (#11706): ``runtestprotocol`` looks at ``session.shouldfail``.
+    """
+    return "shouldfail" in runner.runtestprotocol.__code__.co_names
 
 
 def leave_item(session: pytest.Session, item: pytest.Item) -> None:

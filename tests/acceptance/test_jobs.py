@@ -75,15 +75,7 @@ def test_two_jobs_tell_what_a_plain_run_tells(pytester, args):
     assert_same(plain(pytester, *args), forked(pytester, *args, "--forked-jobs=2"))
 
 
-def later(*args):
-    """A child that started before an earlier failure was told does not know that it is the last."""
-    reason = "with several jobs, scopes that end with --maxfail are left without a report"
-    return pytest.param([*args], marks=pytest.mark.xfail(reason=reason, strict=False))
-
-
-@pytest.mark.parametrize(
-    "args", [["-x"], later("--maxfail=2", "-v"), later("--maxfail=3")], ids=" ".join
-)
+@pytest.mark.parametrize("args", [["-x"], ["--maxfail=2", "-v"], ["--maxfail=3"]], ids=" ".join)
 def test_a_run_that_stops_early_tells_what_a_plain_run_tells(pytester, args):
     pytester.makepyfile(
         """
@@ -105,10 +97,6 @@ def test_a_run_that_stops_early_tells_what_a_plain_run_tells(pytester, args):
     assert_same(plain(pytester, *args), forked(pytester, *args, "--forked-jobs=2"))
 
 
-@pytest.mark.xfail(
-    reason="a test that waits for its turn begins before it is known that the run stops",
-    strict=False,
-)
 def test_x_tells_no_teardown_of_what_comes_after(pytester):
     make_suite(pytester)
 

@@ -221,3 +221,24 @@ def test_forget_result_makes_a_fixture_one_that_is_not_set_up(item, state, defin
 
     assert not private.is_set_up(definitions["session"], "x")
     assert definitions["session"]._finalizers == []
+
+
+def test_tears_down_all_as_it_stops_is_what_this_pytest_does(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture(scope="module", autouse=True)
+        def module():
+            yield
+            print("torn down")
+
+        def test_fails(): assert 0
+
+        def test_after(): pass
+        """
+    )
+    run = pytester.inline_run("-x", "-p", "no:pytest_procrastinate")
+    (last,) = (r for r in run.getreports("pytest_runtest_logreport") if r.when == "teardown")
+
+    assert private.tears_down_all_as_it_stops() == ("torn down" in last.capstdout)
