@@ -1,0 +1,100 @@
+"""Objects that are never freed: no child copies a page to count references to them.
+
+CPython counts the references to an object inside the object. A child that calls a function writes to
+it, and the kernel copies the page: a third of all that a test's child copies. Immortal objects (PEP 683,
+Python 3.12 and later, made for this very case) are not counted. What a module of pytest or of the
+standard library defines lives until the process ends anyway, and only that is made immortal: what
+tests and their modules make is freed, and counted, as ever.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import sysconfig
+import types
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+_LEAVES = {
+    types.CellType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+}
+
+
+def make_definitions_immortal(packages: Collection[str]) -> int:
+    """Make immortal what the loaded modules of some packages define, at their top and in classes.
+
+    To be called before a fork, once: this process writes to all of it.
+
+    :param packages: Names of top-level modules and packages.
+    :returns: How many objects; 0 where this Python has no immortal objects that we know of.
+    """
+    if not has_immortal_objects():
+        return 0
+    found = _definitions(frozenset(packages))
+    count = _count_of(None)
+    for each in found:
+        ctypes.c_uint32.from_address(id(each)).value = count
+    return len(found)
+
+
+def has_immortal_objects() -> bool:
+    """Whether None is immortal, and its count is where CPython 3.12 to 3.14 keep it: seen, not assumed."""
+    if sys.implementation.name != "cpython" or sys.maxsize < 1 << 32 or sys.byteorder != "little":
+        return False
+    if sysconfig.get_config_var("Py_GIL_DISABLED") or hasattr(sys, "gettotalrefcount"):
+        return False
+    mortal: list[object] = []
+    counts = _count_of(mortal), _count_of(None)
+    more = [mortal, mortal, None, None]
+    counted = _count_of(more[0]), _count_of(more[2])
+    return counted == (counts[0] + 2, counts[1]) and counts[1] >= 1 << 31
+
+
+def _count_of(value: object) -> int:
+    """Return the lower half of ``ob_refcnt``, the first field of each object: the sign is in it."""
+    return ctypes.c_uint32.from_address(id(value)).value
+
+
+def _definitions(packages: frozenset[str]) -> list[object]:
+    found: dict[int, object] = {}
+    todo: list[object] = []
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in packages and type(module) is types.ModuleType:
+            found[id(module)] = module
+            found[id(module.__dict__)] = module.__dict__
+            todo += module.__dict__.values()
+    while todo:
+        each = todo.pop()
+        kind = type(each)
+        if kind in _LEAVES:
+            found[id(each)] = each
+        elif kind in _PARTS:
+            if id(each) not in found:
+                found[id(each)] = each
+                todo += _PARTS[kind](each)
+        elif isinstance(each, type) and id(each) not in found:
+            if each.__module__.partition(".")[0] in packages:
+                found[id(each)] = each
+                found[id(each.__mro__)] = each.__mro__
+                todo += vars(each).values()
+    return list(found.values())
+
+
+_PARTS: dict[type, Callable[[Any], Iterable[object]]] = {
+    types.FunctionType: lambda function: (
+        function.__code__,
+        function.__dict__.get("__wrapped__"),
+        *(function.__closure__ or ()),
+    ),
+    types.CodeType: lambda code: code.co_consts,
+    staticmethod: lambda method: (method.__func__,),
+    classmethod: lambda method: (method.__func__,),
+    property: lambda each: (each.fget, each.fset, each.fdel),
+}

@@ -1,0 +1,151 @@
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from pytest_procrastinate.process.immortal import has_immortal_objects
+
+needs_immortal_objects = pytest.mark.skipif(
+    not has_immortal_objects(), reason="objects are immortal from CPython 3.12 on"
+)
+
+
+def run(script: str, folder) -> str:
+    """Run a script in a Python of its own, beside a package ``ours`` and a module ``theirs``."""
+    (folder / "ours").mkdir()
+    (folder / "ours" / "__init__.py").write_text("")
+    (folder / "ours" / "inner.py").write_text(
+        textwrap.dedent(
+            """
+            import functools
+            from theirs import TheirClass, their_function
+
+            def function():
+                def inner(): pass
+                return inner
+
+            class Class:
+                def method(self): pass
+                @staticmethod
+                def static(): pass
+                @classmethod
+                def of_class(cls): pass
+                @property
+                def value(self): return 1
+                class Nested: pass
+
+            def wrapped(): pass
+
+            @functools.wraps(wrapped)
+            def wrapper(): pass
+
+            value = object()
+            values = [object()]
+            """
+        )
+    )
+    (folder / "theirs.py").write_text(
+        "def their_function(): pass\nclass TheirClass:\n    def method(self): pass\n"
+    )
+    head = """
+        import sys
+        import ours.inner, theirs
+        from pytest_procrastinate.process.immortal import make_definitions_immortal
+
+        def is_immortal(value):
+            before = sys.getrefcount(value)
+            more = [value] * 10
+            return sys.getrefcount(value) == before
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(script)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@needs_immortal_objects
+def test_what_a_package_defines_is_immortal(tmp_path):
+    told = run(
+        """
+        assert make_definitions_immortal({"ours"}) > 15
+        it = ours.inner
+        for each in (ours, it, it.function, it.function.__code__, it.function.__code__.co_consts[1],
+                     it.Class, it.Class.method, it.Class.static, it.Class.__dict__["of_class"],
+                     it.Class.of_class.__func__, it.Class.value.fget, it.Class.Nested, it.wrapped,
+                     it.wrapper, it.__dict__, it.Class.__mro__):
+            print(is_immortal(each), end=" ")
+        """,
+        tmp_path,
+    )
+    assert told.split() == ["True"] * 16
+
+
+@needs_immortal_objects
+def test_values_and_what_others_define_are_counted_as_ever(tmp_path):
+    told = run(
+        """
+        make_definitions_immortal({"ours"})
+        it = ours.inner
+        for each in (it.value, it.values, it.values[0], theirs, theirs.TheirClass, it.Class(),
+                     theirs.TheirClass.method, it.function()):
+            print(is_immortal(each), end=" ")
+        """,
+        tmp_path,
+    )
+    assert told.split() == ["False"] * 8
+
+
+@needs_immortal_objects
+def test_a_child_copies_fewer_pages(tmp_path):
+    told = run(
+        """
+        import os, resource, sys
+        import pytest, _pytest.python
+
+        functions = [each for name, module in sorted(sys.modules.items()) if name.startswith("_pytest")
+                     for each in vars(module).values() if type(each) is type(is_immortal)]
+
+        def pages_copied():
+            before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+            pid = os.fork()
+            if pid == 0:
+                more = list(functions)  # counts a reference to each
+                os._exit(0)
+            os.waitpid(pid, 0)
+            return resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before
+
+        pages_copied()
+        before = pages_copied()
+        make_definitions_immortal({"_pytest"})
+        print(before - pages_copied())
+        """,
+        tmp_path,
+    )
+    assert int(told) > 50
+
+
+def test_python_ends_in_order_afterwards(tmp_path):
+    told = run(
+        """
+        import atexit, gc
+        make_definitions_immortal({"ours", "pytest_procrastinate", *sys.stdlib_module_names})
+        gc.collect()
+        atexit.register(print, "the end")
+        """,
+        tmp_path,
+    )
+    assert told == "the end\n"
+
+
+@pytest.mark.skipif(has_immortal_objects(), reason="this Python has immortal objects")
+def test_nothing_happens_where_no_object_is_immortal(tmp_path):
+    told = run(
+        "print(make_definitions_immortal({'ours'}), is_immortal(ours.inner.function))", tmp_path
+    )
+    assert told == "0 False\n"
