@@ -35,12 +35,14 @@ from pytest_procrastinate.forkserver.watchdogs import Watchdogs
 from pytest_procrastinate.process.child import Channel, ChildProcess, InChild, leave
 from pytest_procrastinate.process.cleanup import SignalState
 from pytest_procrastinate.process.ending import Ending
+from pytest_procrastinate.process.immortal import make_immortal
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.remote import Order, RemoteForker, RemoteService
 from pytest_procrastinate.process.task import Endpoint
 from pytest_procrastinate.pytest_private import (
     Inherited,
     anything_to_tear_down,
+    hook_machinery,
     leave_item,
     may_skip,
     pop_scopes,
@@ -95,6 +97,7 @@ class ForkServer:
         plugins.register(prepared.marker, "forked-phases")
         plugins.register(Foreground(prepared.marker, self._parent_group), "forked-foreground")
         prepared.teller.warm_up()
+        make_immortal(hook_machinery(self._session.config))
         sharing = Sharing(self._session)
         Server(prepared, self._items, sharing, endpoint, self._parent_pid).serve()
 

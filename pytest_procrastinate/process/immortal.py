@@ -35,13 +35,20 @@ def make_definitions_immortal(packages: Collection[str]) -> int:
     :param packages: Names of top-level modules and packages.
     :returns: How many objects; 0 where this Python has no immortal objects that we know of.
     """
+    return make_immortal(_definitions(frozenset(packages))) if has_immortal_objects() else 0
+
+
+def make_immortal(objects: Collection[object]) -> int:
+    """Make objects immortal, and so all that they refer to: they must live until the process ends.
+
+    :returns: How many; 0 where this Python has no immortal objects that we know of.
+    """
     if not has_immortal_objects():
         return 0
-    found = _definitions(frozenset(packages))
     count = _count_of(None)
-    for each in found:
+    for each in objects:
         ctypes.c_uint32.from_address(id(each)).value = count
-    return len(found)
+    return len(objects)
 
 
 def has_immortal_objects() -> bool:
@@ -79,11 +86,14 @@ def _definitions(packages: frozenset[str]) -> list[object]:
             if id(each) not in found:
                 found[id(each)] = each
                 todo += _PARTS[kind](each)
-        elif isinstance(each, type) and id(each) not in found:
-            if each.__module__.partition(".")[0] in packages:
-                found[id(each)] = each
-                found[id(each.__mro__)] = each.__mro__
-                todo += vars(each).values()
+        elif (
+            isinstance(each, type)
+            and id(each) not in found
+            and each.__module__.partition(".")[0] in packages
+        ):
+            found[id(each)] = each
+            found[id(each.__mro__)] = each.__mro__
+            todo += vars(each).values()
     return list(found.values())
 
 

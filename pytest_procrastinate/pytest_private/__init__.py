@@ -23,6 +23,7 @@ from pytest_procrastinate.pytest_private.hooks import (
     cut_own_frames,
     divert_hook,
     has_other_listeners,
+    hook_machinery,
 )
 from pytest_procrastinate.pytest_private.marks import (
     condition_holds,
@@ -91,6 +92,7 @@ __all__ = [
     "fixtures_of",
     "forget_result",
     "has_other_listeners",
+    "hook_machinery",
     "is_live",
     "is_paintable",
     "is_set_up",

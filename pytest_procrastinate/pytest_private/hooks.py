@@ -87,6 +87,21 @@ def divert_hook(
     caller._hookimpls[:] = [impl, *kept]
 
 
+def hook_machinery(config: pytest.Config) -> list[object]:
+    """Return what pluggy keeps of a run's hooks: callers, what is specified, what implements it.
+
+    ``HookRelay`` has the callers as its attributes.
+    """
+    found: list[object] = []
+    for caller in vars(config.pluginmanager.hook).values():
+        found += (caller, caller._hookimpls)
+        if caller.spec is not None:  # somebody implements what nobody specifies
+            found += (caller.spec, caller.spec.argnames, caller.spec.opts)
+        for impl in caller._hookimpls:
+            found += (impl, impl.argnames, impl.function)
+    return found
+
+
 def has_other_listeners(config: pytest.Config, names: Collection[str]) -> bool:
     """Whether anybody but pytest, and xdist in a worker, implements one of these hooks."""
     return any(

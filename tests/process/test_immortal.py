@@ -51,7 +51,7 @@ def run(script: str, folder) -> str:
     head = """
         import sys
         import ours.inner, theirs
-        from pytest_procrastinate.process.immortal import make_definitions_immortal
+        from pytest_procrastinate.process.immortal import make_definitions_immortal, make_immortal
 
         def is_immortal(value):
             before = sys.getrefcount(value)
@@ -73,17 +73,18 @@ def run(script: str, folder) -> str:
 def test_what_a_package_defines_is_immortal(tmp_path):
     told = run(
         """
-        assert make_definitions_immortal({"ours"}) > 15
         it = ours.inner
+        assert make_definitions_immortal({"ours"}) > 15
+        assert make_immortal([it.values]) == 1
         for each in (ours, it, it.function, it.function.__code__, it.function.__code__.co_consts[1],
                      it.Class, it.Class.method, it.Class.static, it.Class.__dict__["of_class"],
                      it.Class.of_class.__func__, it.Class.value.fget, it.Class.Nested, it.wrapped,
-                     it.wrapper, it.__dict__, it.Class.__mro__):
+                     it.wrapper, it.__dict__, it.Class.__mro__, it.values):
             print(is_immortal(each), end=" ")
         """,
         tmp_path,
     )
-    assert told.split() == ["True"] * 16
+    assert told.split() == ["True"] * 17
 
 
 @needs_immortal_objects

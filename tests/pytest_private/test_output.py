@@ -106,6 +106,23 @@ def test_has_other_listeners_finds_a_plugin_that_is_not_pytests(config):
     assert not private.has_other_listeners(config, ["pytest_runtest_logstart"])
 
 
+def test_hook_machinery_holds_each_caller_and_what_implements_it(config):
+    class Plugin:
+        def pytest_runtest_logreport(self, report): ...
+
+        @pytest.hookimpl(optionalhook=True)
+        def pytest_that_nobody_specifies(self): ...
+
+    plugin = Plugin()
+    config.pluginmanager.register(plugin, "new")
+    found = private.hook_machinery(config)
+
+    assert config.hook.pytest_runtest_logreport in found
+    assert config.hook.pytest_runtest_protocol in found
+    assert any(getattr(each, "plugin", None) is plugin for each in found)
+    assert any(each == plugin.pytest_runtest_logreport for each in found)
+
+
 def test_divert_hook_calls_us_and_those_kept(config):
     called, received = [], []
 
