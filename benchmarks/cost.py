@@ -123,7 +123,7 @@ def main() -> int:
             figures["plain"].append(run(folder, PLAIN))
             for name in args.contenders:
                 figures[name].append(run(folder, CONTENDERS[name]))
-    show(figures, args.tests)
+    show(dict(figures), args.tests)
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(figures, indent=1))
     return 0

@@ -3,7 +3,11 @@
 The package itself is the pytest plugin: what pytest calls is listed here.
 """
 
-from pytest_procrastinate.plugin import (
+from pytest_procrastinate.as_written import import_as_written
+
+import_as_written(__name__)
+
+from pytest_procrastinate.plugin import (  # noqa: E402
     forked_group_slot,
     forked_slot,
     pytest_addhooks,
@@ -15,7 +19,7 @@ from pytest_procrastinate.plugin import (
     pytest_runtestloop,
     pytest_terminal_summary,
 )
-from pytest_procrastinate.with_others.meeting import pytest_sessionstart
+from pytest_procrastinate.with_others.meeting import pytest_sessionstart  # noqa: E402
 
 __all__ = [
     "forked_group_slot",
