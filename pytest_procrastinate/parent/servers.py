@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -21,13 +20,9 @@ from pytest_procrastinate.process.child import ChildProcess, parent_of
 from pytest_procrastinate.process.cleanup import SignalState
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.frames import Decoder
-from pytest_procrastinate.process.immortal import make_definitions_immortal
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.remote import RemoteForker
 from pytest_procrastinate.pytest_private import needs_fixture
-
-IMMORTAL_FROM = 50  # items: it takes some 50 ms, and saves some 2 ms with each test
-IMMORTAL = ("_pytest", "pytest", "pluggy", "execnet", "pytest_procrastinate")
 
 
 class Servers:
@@ -59,7 +54,6 @@ class Servers:
         self._forker: RemoteForker | None = None
         self._broken: list[Attempt] = []
         self._known_files: set[int] = set()
-        self._started = False
 
     def fork(
         self,
@@ -150,9 +144,6 @@ class Servers:
 
         :raises ForkError: Nothing was left for it.
         """
-        if not self._started and len(self._items) >= IMMORTAL_FROM:
-            make_definitions_immortal({*IMMORTAL, *sys.stdlib_module_names})
-        self._started = True
         flush_output(c_flusher())
         self._note_threads()
         forker = RemoteForker(
