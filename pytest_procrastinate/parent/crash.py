@@ -188,8 +188,10 @@ class _CrashText:
     def _facts(self) -> list[str]:
         ending = self._attempt.ending
         rows = []
-        if ending is not None and ending.signal is not None:
-            rows.append(f"CRASHED with signal {ending.signal}")  # the words of pytest-forked
+        if ending is not None and ending.signal is not None:  # the words of pytest-forked 1.7
+            rows.append(f"CRASHED with signal {ending.signal} ({ending.signal_name})")
+        elif ending is not None and ending.exit_status is not None:
+            rows.append(f"EXITED with status {ending.exit_status}")
         if self._unexpected:
             rows.append(self._unexpected)
         if limit := _limit(self._attempt):

@@ -257,3 +257,21 @@ def test_victim(resource): os._exit(1)
 
     assert [r["properties"] for r in told.reports()] == [[["early", "1"]]] * 3
     assert '<property name="early" value="1"' in (pytester.path / "out.xml").read_text()
+
+
+def test_what_scripts_look_for_is_worded_as_in_pytest_forked(pytester):
+    pytester.makepyfile(
+        """
+        import os, signal
+
+        def test_term(): os.kill(os.getpid(), signal.SIGTERM)
+
+        def test_exit(): os._exit(42)
+        """
+    )
+
+    told = forked(pytester)
+
+    told.result.stdout.fnmatch_lines(
+        ["*CRASHED with signal 15 (SIGTERM)", "*EXITED with status 42"]
+    )

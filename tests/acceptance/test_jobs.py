@@ -7,7 +7,14 @@ import re
 import pytest
 from comparing import assert_same, assert_same_lines, forked, loaded, plain
 
+from pytest_procrastinate.pytest_private import tears_down_all_as_it_stops
+
 TWO = ("--forked-jobs=2", "--forked-timeout=50")  # the limit only ends a hang
+
+stops_later = pytest.mark.xfail(
+    not tears_down_all_as_it_stops(),
+    reason="8.0.2 tears scopes down as the session ends: a second job may have begun others by then",
+)
 
 MEETING = """
 import os
@@ -75,6 +82,7 @@ def test_two_jobs_tell_what_a_plain_run_tells(pytester, args):
     assert_same(plain(pytester, *args), forked(pytester, *args, "--forked-jobs=2"))
 
 
+@stops_later
 @pytest.mark.parametrize("args", [["-x"], ["--maxfail=2", "-v"], ["--maxfail=3"]], ids=" ".join)
 def test_a_run_that_stops_early_tells_what_a_plain_run_tells(pytester, args):
     pytester.makepyfile(
@@ -97,6 +105,7 @@ def test_a_run_that_stops_early_tells_what_a_plain_run_tells(pytester, args):
     assert_same(plain(pytester, *args), forked(pytester, *args, "--forked-jobs=2"))
 
 
+@stops_later
 def test_x_tells_no_teardown_of_what_comes_after(pytester):
     make_suite(pytester)
 
