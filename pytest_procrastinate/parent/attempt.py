@@ -131,6 +131,8 @@ class Attempt:
         """Whether the child told all it had to tell."""
         self.problem: str | None = None
         """Why what it told cannot be believed, or why there is no child."""
+        self.refused = self.given_up = False
+        """Whether there was no room for a child; whether its child was let go to make room."""
         self.phase = ""
         """The phase a dead child was in."""
         self.began = self.phase_began = 0.0
@@ -243,12 +245,18 @@ class Attempt:
         if self._is_done():  # it died between its last word and its leave
             self._leave(ending)
             return
-        if self.child.refusal is not None and not self.began and not self.cause:
-            self.problem = f"no child could be forked: {self.child.refusal}"
+        refusal = self.child.refusal
+        if refusal is not None and not self.cause and (refusal != SERVER_DIED or not self.began):
+            self.refuse(refusal)
         elif self.child.error is not None and self.problem is None:
             self.problem = f"its reports cannot be read: {self.child.error}"
         self._gone(self)
         self._finished(self)
+
+    def refuse(self, reason: str | None) -> None:
+        """Note that there was no room for a child."""
+        self.refused = reason != SERVER_DIED
+        self.problem = f"no child could be forked: {reason}"
 
     def _is_done(self) -> bool:
         return self.done

@@ -17,6 +17,7 @@ from pytest_procrastinate.parent.foreground import Terminal
 from pytest_procrastinate.parent.interrupts import Interrupts, signals_found
 from pytest_procrastinate.parent.leftovers import Leftovers
 from pytest_procrastinate.parent.limits import Breaches
+from pytest_procrastinate.parent.retries import Retries
 from pytest_procrastinate.parent.servers import Servers
 from pytest_procrastinate.parent.slots import Slots
 from pytest_procrastinate.parent.supervisor import Supervisor
@@ -34,8 +35,6 @@ from pytest_procrastinate.pytest_private import (
 from pytest_procrastinate.quantities import write_duration
 from pytest_procrastinate.scheduler import Scheduler
 from pytest_procrastinate.strategy import Throttled
-
-MAX_RETRIES = 5  # fork servers that die one after the other, before that is a test's failure
 
 
 class ForkedRun:
@@ -84,8 +83,7 @@ class ForkedRun:
         self._keys: dict[Attempt, int] = {}
         self._telling = Telling(session, self._leftovers)
         self._held: dict[int, Attempt] = {}
-        self._retries = 0
-        self._crashes: dict[pytest.Item, int] = {}
+        self._retries = Retries(self._manager, self._keys)
 
     def __enter__(self) -> ForkedRun:
         make_base_temp(self._session.config, self._items)
@@ -161,11 +159,17 @@ class ForkedRun:
                 if not self._servers.dies_of_fixture(self._attempts[key]):
                     scheduler.started(key)
                     self._start(self._attempts[key])
-            elif (key := scheduler.to_fork()) is not None and self._pool.has_room():
+            elif (
+                not self._retries.any_waits
+                and (key := scheduler.to_fork()) is not None
+                and self._pool.has_room()
+            ):
                 self._fork(key)
             elif (key := self._to_tell()) is not None:
                 self._tell(key)
             else:
+                for attempt in sorted(self._retries.to_make_now(), key=self._keys.__getitem__):
+                    self._make_again(attempt)
                 return
 
     def _start(self, attempt: Attempt) -> None:
@@ -210,25 +214,27 @@ class ForkedRun:
                 scopes_end=unit.next_forked is None,
             )
         except ForkError as error:
-            attempt.problem = f"no child could be forked: {error.strerror}"
+            attempt.refuse(error.strerror)
             self._finished(attempt)
 
     def _finished(self, attempt: Attempt) -> None:
         key = self._keys.get(attempt)
         if key is None:  # nobody waits for it any more
             return
-        if attempt.never_forked and self._retries < MAX_RETRIES:
-            self._retries += 1
+        if (when := self._retries.when(attempt)) != "never":
             self._supervisor.finished(attempt)
-            attempt.release()
-            del self._keys[attempt]
-            self._fork_again(key, attempt)
+            if when == "now":
+                self._make_again(attempt)
             return
-        self._retries = 0
         self._servers.note_broken_fixture(attempt)
         if not attempt.done and not attempt.asked_to_leave and self._runs_again(key, attempt):
             return
         self._ended(key, attempt)
+
+    def _make_again(self, attempt: Attempt) -> None:
+        """Fork another child in place of one that nobody has to know of."""
+        attempt.release()
+        self._fork_again(self._keys.pop(attempt), attempt)
 
     def _ended(self, key: int, attempt: Attempt) -> None:
         """Have the scopes left that end with a test, or the run; then all is known of it."""
@@ -273,14 +279,8 @@ class ForkedRun:
 
     def _runs_again(self, key: int, attempt: Attempt) -> bool:
         """Whether a test whose child died is run again in a new child, as a plugin wants it."""
-        if attempt.problem is not None or attempt.died_in_server or self._telling.should_stop:
+        if self._telling.should_stop or not self._retries.is_wanted(attempt):
             return False
-        crashes = self._crashes.get(attempt.item, 0) + 1
-        hook = attempt.item.ihook.pytest_forked_run_again
-        attempt.outcome = hook(item=attempt.item, crashes=crashes)
-        if attempt.outcome is None:
-            return False
-        self._crashes[attempt.item] = crashes
         self._supervisor.finished(attempt)
         self._units[key].known.append(attempt)
         self._fork_again(key, attempt)
@@ -326,6 +326,7 @@ class ForkedRun:
         self._terminal.take_back()
         if attempt.settings.leaks != "off" and not self._debugs:
             self._leftovers.ended(attempt)
+        self._retries.ended(attempt)
 
     # --- telling ------------------------------------------------------------------------------
 

@@ -90,3 +90,69 @@ def test_alone_in_its_process_nothing_is_said(pytester):
     result = pytester.runpytest_subprocess("-p", "pytest_procrastinate", "--forked")
 
     result.stdout.no_fnmatch_line("forked: *")
+
+
+FEW_PROCESSES = """
+import errno, os
+
+fork = os.fork
+
+def fork_if_there_is_room():
+    with open(f"/proc/self/task/{{os.getpid()}}/children") as file:
+        if len(file.read().split()) >= (1 if os.getpid() == PYTEST else {limit}):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+
+PYTEST = os.getpid()
+os.fork = fork_if_there_is_room
+"""
+
+
+@pytest.mark.parametrize(
+    "args", [["--forked-jobs=1"], ["--forked-jobs=4"], ["--forked-scope=class"]]
+)
+def test_where_only_some_can_be_forked_the_others_wait_for_these_to_end(pytester, args):
+    pytester.makeconftest(FEW_PROCESSES.format(limit=1))
+    pytester.makepyfile(
+        f"""
+        import os, pytest
+
+        @pytest.fixture(scope="module")
+        def of_module(): return []
+
+        @pytest.fixture(scope="class")
+        def of_class(of_module): return []
+
+        class TestOne:
+            @pytest.mark.parametrize("i", range({TESTS}))
+            def test_it(self, i): pass
+
+            def test_crash(self): os.abort()
+
+            def test_last(self): pass
+
+        class TestTwo:
+            def test_it(self, of_class): pass
+
+            def test_other(self, of_module): os.abort()
+
+            def test_last(self, of_class): pass
+        """
+    )
+
+    result = pytester.runpytest_subprocess("-p", "pytest_procrastinate", "--forked", *args)
+
+    result.assert_outcomes(passed=TESTS + 3, failed=2)
+    result.stdout.fnmatch_lines(["crashed with SIGABRT*"] * 2)
+
+
+def test_where_none_can_be_forked_each_test_says_so(pytester):
+    pytester.makeconftest(FEW_PROCESSES.format(limit=0))
+    pytester.makepyfile("def test_a(): pass\ndef test_b(): pass")
+
+    result = pytester.runpytest_subprocess("-p", "pytest_procrastinate", "--forked")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        ["no child could be forked: *Resource temporarily unavailable*", "*2 errors in *"]
+    )

@@ -178,6 +178,7 @@ def test_a_waiter_is_opened_once_and_may_be_opened_again(make_waiter):
 @every_waiter_with_sigchld
 def test_a_stop_is_noticed_and_the_child_goes_on(watch):
     def stop_twice() -> None:
+        os.setpgid(0, 0)  # the kernel ignores SIGTSTP where nobody could go on with the group
         raise_signal(signal.SIGSTOP)
         raise_signal(signal.SIGTSTP)
         os._exit(9)

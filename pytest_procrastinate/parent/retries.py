@@ -1,0 +1,107 @@
+"""Which attempts are made again, in another child."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import pytest
+
+from pytest_procrastinate.parent.attempt import Attempt
+from pytest_procrastinate.process.child import ChildProcess, State
+from pytest_procrastinate.process.manager import ProcessManager
+
+MAX_IN_A_ROW = 5  # fork servers that die one after the other, before that is a test's failure
+
+
+class Retries:
+    """Decides on each attempt that has come to nothing.
+
+    :param keys: What is under way, with its place in the order.
+    """
+
+    def __init__(self, manager: ProcessManager, keys: Mapping[Attempt, int]) -> None:
+        self._manager = manager
+        self._keys = keys
+        self._in_a_row = 0
+        self._waiting: list[Attempt] = []
+        self._may_have_room = False
+        self._ended = 0
+        self._refused_at: dict[pytest.Item, int] = {}
+        """How many children had ended when there was no room, and no child to make any."""
+        self._crashes: dict[pytest.Item, int] = {}
+
+    def when(self, attempt: Attempt) -> Literal["now", "later", "never"]:
+        """Return when it is made again, as nobody has to know of it.
+
+        Now: its child died before its turn. Later, once another child has ended: there was no room.
+        """
+        if attempt.refused:
+            return self._when_there_is_room(attempt)
+        if attempt.given_up:
+            self._waiting.append(attempt)
+            return "later"
+        again = attempt.never_forked and self._in_a_row < MAX_IN_A_ROW
+        self._in_a_row = self._in_a_row + 1 if again else 0
+        return "now" if again else "never"
+
+    def _when_there_is_room(self, attempt: Attempt) -> Literal["now", "later", "never"]:
+        if self._others_make_room_for(attempt):
+            self._waiting.append(attempt)
+            return "later"
+        again = self._refused_at.get(attempt.item) != self._ended  # those that had it have ended
+        self._refused_at[attempt.item] = self._ended
+        self._may_have_room = True  # those that wait for this one try again
+        return "now" if again else "never"
+
+    def _others_make_room_for(self, attempt: Attempt) -> bool:
+        """Whether there are other children, to end by themselves or, before their turn, by our word."""
+        others = {each: child for each, child in self._attempts().items() if each is not attempt}
+        if not any(each.slot is not None or each.done for each in others):  # none is at work
+            for each, child in others.items():
+                if child.state is State.RUNNING and self._keys.get(each, -1) > self._keys[attempt]:
+                    each.given_up = True
+                    self._manager.hang_up(child)
+        return bool(others)
+
+    def _attempts(self) -> dict[Attempt, ChildProcess]:
+        children = self._manager.children.values()
+        return {child.result: child for child in children if isinstance(child.result, Attempt)}
+
+    @property
+    def any_waits(self) -> bool:
+        """Whether an attempt waits for room."""
+        return bool(self._waiting)
+
+    def ended(self, attempt: Attempt) -> None:
+        """Note that a child has ended: there may be room now."""
+        if not attempt.refused:
+            self._ended += 1
+            self._may_have_room = True
+
+    def to_make_now(self) -> list[Attempt]:
+        """Return those that waited for room."""
+        if not self._waiting or not (self._may_have_room or self._all_wait_for_their_turn()):
+            return []
+        self._may_have_room = False
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def _all_wait_for_their_turn(self) -> bool:
+        """Whether no child will end by itself: then those that come later make room."""
+        return not any(
+            child.state is State.NEW or each.slot is not None or each.done
+            for each, child in self._attempts().items()
+        )
+
+    def is_wanted(self, attempt: Attempt) -> bool:
+        """Whether a plugin wants a test again whose child died; its outcome is noted."""
+        if attempt.problem is not None or attempt.died_in_server:
+            return False
+        crashes = self._crashes.get(attempt.item, 0) + 1
+        hook = attempt.item.ihook.pytest_forked_run_again
+        attempt.outcome = hook(item=attempt.item, crashes=crashes)
+        if attempt.outcome is None:
+            return False
+        self._crashes[attempt.item] = crashes
+        return True
