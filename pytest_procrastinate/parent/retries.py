@@ -90,7 +90,7 @@ class Retries:
     def _all_wait_for_their_turn(self) -> bool:
         """Whether no child will end by itself: then those that come later make room."""
         return not any(
-            child.state is State.NEW or each.slot is not None or each.done
+            child.state is State.NEW or each.slot is not None or each.done or each.given_up
             for each, child in self._attempts().items()
         )
 
