@@ -11,7 +11,11 @@ from typing import Any, TypeVar
 import pytest
 
 from pytest_procrastinate.deaths import Dies, dies_of, keyword_hint
-from pytest_procrastinate.pytest_private import condition_holds, may_skip
+from pytest_procrastinate.pytest_private import (
+    condition_holds,
+    may_skip,
+    tears_down_all_as_it_stops,
+)
 from pytest_procrastinate.quantities import parse_duration, parse_jobs, parse_size
 
 MARK_KEYWORDS = (
@@ -63,6 +67,11 @@ class Settings:
     group: str | None = None
     exclusive: bool = False
 
+    @property
+    def waits_for_end(self) -> bool:
+        """Whether what it leaves running is told as its own: that is known when its child has ended."""
+        return self.leaks in ("warn", "fail")
+
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
@@ -91,6 +100,16 @@ THREADS = pytest.StashKey[list[str]]()
 """The names of the threads that the pytest process had beside its own as it forked, if any."""
 
 RUN_SETTINGS = pytest.StashKey[RunSettings]()
+
+
+def stop_is_found_outside(config: pytest.Config) -> bool:
+    """Whether it takes what was told before a test to know that the run stops with it.
+
+    A child knows what had failed when it started: with one job that is all.
+    """
+    counts = getattr(config.option, "maxfail", 0) or getattr(config.option, "stepwise", False)
+    return config.stash[RUN_SETTINGS].jobs > 1 and bool(counts) and tears_down_all_as_it_stops()
+
 
 # noun: what it takes, what it does
 _VALUES = {

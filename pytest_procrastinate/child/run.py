@@ -14,7 +14,7 @@ from pytest_procrastinate.child.files import ChildFiles
 from pytest_procrastinate.child.streams import flush_output
 from pytest_procrastinate.child.supervised import TimedPhases, begin_child, wait_at_gate
 from pytest_procrastinate.child.telling import Teller, tell_what_is_noted
-from pytest_procrastinate.options import SETTINGS
+from pytest_procrastinate.options import SETTINGS, stop_is_found_outside
 from pytest_procrastinate.process.child import Channel
 from pytest_procrastinate.process.cleanup import SignalState, lead_own_group
 from pytest_procrastinate.pytest_private import Inherited, tear_down_all
@@ -167,6 +167,9 @@ class ChildProgram:
         self.prepared.call_hook("pytest_forked_child_ending", self.item)
         flush_output(self.prepared.flush_c)
         self.tell_end(raised)
+        settings = self.item.config.stash[SETTINGS][self.item]
+        if stop_is_found_outside(self.item.config) and not settings.waits_for_end:
+            self.prepared.teller.wait_for_verdict()
 
     def tell_end(self, raised: tuple[object, ...] | None) -> None:
         """Tell that all is told."""

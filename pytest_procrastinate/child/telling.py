@@ -43,6 +43,7 @@ class Teller:
         self._page: Page | None = None
         self._live = False
         self._collected: list[bytes] | None = None
+        self._failed = False
         for name in TELLING:
             divert_hook(config, name, self._receiver(name), keep=KEPT_IN_CHILD)
         divert_terminal(config, lambda text: self.tell("terminal", text))
@@ -51,12 +52,21 @@ class Teller:
     def speak_for(self, channel: Channel, page: Page, *, live: bool) -> None:
         """Send to this channel from now on."""
         self._channel, self._page, self._live = channel, page, live
+        self._failed = False
 
     def end(self) -> None:
         """Tell that all is told. Nothing more is shown, so nothing is waited for."""
         self._live = False
         self.tell("done", None)
         self.flush()
+
+    def wait_for_verdict(self) -> None:
+        """Return once it is decided whether the run stops with this test, if it has failed.
+
+        While this process is there, its fork server begins nothing that comes after.
+        """
+        if self._failed and self._channel is not None and self._channel.is_ours():
+            self._channel.wait()
 
     def warm_up(self) -> None:
         """Tell a made-up report to nobody: what Python caches meanwhile, children need not write."""
@@ -140,6 +150,8 @@ class Teller:
                 if notes is not None:
                     self.tell("junit", notes)
             payload = encode(self._config, arguments)
+            if name == "pytest_runtest_logreport" and arguments["report"].failed:
+                self._failed = True
             self.tell(name, payload)
             if (
                 name == "pytest_runtest_logreport"

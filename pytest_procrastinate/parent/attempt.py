@@ -215,7 +215,7 @@ class Attempt:
         self.stops = self.stops or name in ("stop", "raised")
         if name == "done":
             self.done = True
-            if not self._waits_for_end:
+            if not self.settings.waits_for_end:
                 self._finished(self)
         elif not self._heard(self, name, payload):
             self.messages.append((name, payload))
@@ -237,6 +237,8 @@ class Attempt:
         assert self.child is not None
         self.phase, self.began, self.phase_began, untold = self.files.page.read()
         self._read_files()
+        if self.child.error is not None:  # nothing of it can be believed, whenever it was noticed
+            self.phase, untold = "", b""
         try:
             for message in Decoder().feed(untold):
                 self.incoming_message(message)
@@ -318,16 +320,11 @@ class Attempt:
             ("log", read_text(files.log).strip()),
         ]
 
-    @property
-    def _waits_for_end(self) -> bool:
-        """Whether what it leaves running is told as its own: that is known when it has ended."""
-        return self.settings.leaks in ("warn", "fail")
-
     def _leave(self, ending: Ending) -> None:
         self._child_left()
         if self.done:
             self._gone(self)
-            if self._waits_for_end:
+            if self.settings.waits_for_end:
                 self._finished(self)
 
     def _child_left(self) -> None:

@@ -57,13 +57,9 @@ class ForkedRun:
         in_main_thread = threading.current_thread() is threading.main_thread()
         # The end of an orphan is told by SIGCHLD alone.
         self._manager = ProcessManager(default_waiter(notice_stops=in_main_thread))
+        found = signals_found()
         self._servers = Servers(
-            session,
-            self._manager,
-            self._items,
-            self._finished,
-            live=self._live,
-            signals=signals_found(),
+            session, self._manager, self._items, self._finished, live=self._live, signals=found
         )
         self._terminal = Terminal()
         self._supervisor = Supervisor(
@@ -247,7 +243,9 @@ class ForkedRun:
                     return
                 if attempt.done and self._telling.stops_with(attempt):
                     attempt.leaves = True
-            if self._leave_scopes(key, attempt):
+            leaving = self._leave_scopes(key, attempt)
+            self._servers.answer(attempt)  # it may leave: now the server knows what becomes of it
+            if leaving:
                 self._run_others(key, attempt)
                 return
         self._supervisor.finished(attempt)

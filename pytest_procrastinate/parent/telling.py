@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from pytest_procrastinate.options import RUN_SETTINGS
+from pytest_procrastinate.options import stop_is_found_outside
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.crash import tell_crash
 from pytest_procrastinate.parent.leftovers import Leftovers
 from pytest_procrastinate.parent.replay import fail_for, replay, replay_all
-from pytest_procrastinate.pytest_private import tears_down_all_as_it_stops
 
 
 class Telling:
@@ -24,15 +23,7 @@ class Telling:
         self.half_told: Attempt | None = None
         self._session = session
         self._leftovers = leftovers
-        options = session.config.option
-        self.last_is_found_here = (
-            session.config.stash[RUN_SETTINGS].jobs > 1
-            and bool(getattr(options, "maxfail", 0) or getattr(options, "stepwise", False))
-            and tears_down_all_as_it_stops()
-        )
-        """Whether it takes what was told before a test to know that the run stops with it.
-
-        A child knows what had failed when it started: with one job that is all."""
+        self.last_is_found_here = stop_is_found_outside(session.config)
 
     @property
     def should_stop(self) -> bool:

@@ -31,7 +31,6 @@ from pytest_procrastinate.process.waiting import Waiter, default_waiter
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL when nobody says otherwise
 LOOK_SECONDS = 0.1  # between looks at a child whose end nothing announces
 
-
 Source = int | socket.socket
 
 _set_up: weakref.WeakSet[ProcessManager] = weakref.WeakSet()
@@ -64,6 +63,7 @@ class ProcessManager:
         """When :meth:`step` returns at the latest, in seconds of :func:`time.monotonic`."""
         self._waiter = default_waiter() if waiter is None else waiter
         self._selector: BaseSelector | None = None
+        self._watched: set[Source] = set()
         self._last_number = 0
         self._maybe_dead: set[int] = set()
         self._local: set[int] = set()
@@ -273,12 +273,15 @@ class ProcessManager:
         """Call ``callback`` from :meth:`step` whenever ``source`` can be read, or written."""
         assert self._selector is not None
         self._selector.register(source, event, callback)
+        self._watched.add(source)
 
     def unwatch(self, source: Source) -> None:
         """Forget a source; unknown ones too."""
         assert self._selector is not None
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(source)
+        if source in self._watched:  # a selector would say at length that it knows nothing of it
+            self._watched.discard(source)
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(source)
 
     def register_signals(self) -> None:
         """Have deaths noticed."""
@@ -351,10 +354,8 @@ class ProcessManager:
         for child in self.children.values():
             if child.channel is not None:
                 child.channel.close()
-        self.children.clear()
-        self._local.clear()
-        self._maybe_dead.clear()
-        self._pidfds.clear()
+        for known in (self.children, self._local, self._maybe_dead, self._pidfds, self._watched):
+            known.clear()
         if self._selector is not None:
             self._selector.close()
         for end in self.control_pipe or ():
