@@ -30,6 +30,10 @@ _FRAMES_AT = _NOTE_AT + _NOTE_BYTES
 class Page:
     """The shared page of one child: the phase it is in, and the frames it has not sent yet."""
 
+    # Of the class, and so out of reach of tests that patch modules: os, time, and ours (freezegun).
+    _now = staticmethod(time.monotonic)
+    _own_pid = staticmethod(os.getpid)
+
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap.mmap(descriptor, PAGE_BYTES)
         self._phase = 0
@@ -41,7 +45,7 @@ class Page:
         """Start over, in the child, as its turn comes."""
         self._untold = self._phase = 0
         self.note("", "", 0)
-        self._began = self._phase_began = time.monotonic()
+        self._began = self._phase_began = self._now()
         self._write()
 
     def enter(self, phase: str) -> None:
@@ -49,7 +53,7 @@ class Page:
         if not self.is_ours():
             return
         self._phase = PHASES.index(phase)
-        self._phase_began = time.monotonic()
+        self._phase_began = self._now()
         self._write()
 
     def note(self, name: str, nodeid: str, index: int) -> None:
@@ -111,12 +115,12 @@ class Page:
 
     def note_pid(self) -> None:
         """Note that this process is at work for the test."""
-        self._owner = os.getpid()
+        self._owner = self._own_pid()
         self._memory[_PID_AT : _PID_AT + 4] = self._owner.to_bytes(4, "little")
 
     def is_ours(self) -> bool:
         """Whether it is this process that is at work for the test, and not one that it forked."""
-        return self._owner == os.getpid()
+        return self._owner == self._own_pid()
 
     def pid(self) -> int:
         """Return the process that is at work for the test, if it is to be believed."""

@@ -51,18 +51,19 @@ def note(*words):
 
 RECORDER = """
 import json, os, re
+from os import getpid  # a test may patch the other
 
 # those of the terminal, which capture catches as unittest's subtests are told
 LETTERS = re.compile(r"([,uy-]|\\s|\\[ *\\d+%\\])*")
 
 def pytest_configure(config):
     global main_pid
-    main_pid = os.getpid()
+    main_pid = getpid()
     if hasattr(config, "workerinput"):  # one of xdist: the controller tells
         config.pluginmanager.unregister(name="recorder")
 
 def put(kind, where, **what):
-    row = {"kind": kind, "where": str(where), "main": os.getpid() == main_pid, **what}
+    row = {"kind": kind, "where": str(where), "main": getpid() == main_pid, **what}
     line = json.dumps(row, default=str) + "\\n"
     descriptor = os.open(os.environ["TOLD"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:

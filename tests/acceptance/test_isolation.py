@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comparing import compare, forked, plain
+from comparing import assert_same, compare, forked, plain
 
 LEAKS = """
 import builtins, decimal, gc, logging, os, pytest, resource, signal, sys, threading, time
@@ -196,3 +196,53 @@ def test_conditions_are_evaluated_as_often_and_with_what_a_plain_run_has(pyteste
     assert evaluated[0] == evaluated[1]
     assert evaluated[0][:1] == ["string"]
     assert one.outcomes("test_environ")[0] == "setup skipped"
+
+
+def test_what_a_test_patches_does_not_reach_what_tells_of_it(pytester):
+    pytester.makepyfile(
+        """
+        import os, time
+        from unittest import mock
+        import pytest
+
+        def test_pid(monkeypatch):
+            monkeypatch.setattr(os, "getpid", lambda: 7)
+            assert os.getpid() == 7
+
+        def test_pid_of_a_failure(monkeypatch):
+            monkeypatch.setattr(os, "getpid", lambda: 7)
+            assert os.getpid() == 8
+
+        @pytest.fixture
+        def patched():
+            with mock.patch("os.getpid", return_value=7):
+                yield
+
+        def test_fixture(patched): assert 0
+
+        def test_clock(monkeypatch):
+            readings = iter([1.0, 2.0])
+            monkeypatch.setattr(time, "monotonic", lambda: next(readings))
+            assert (time.monotonic(), time.monotonic()) == (1.0, 2.0)
+
+        def test_no_clock(monkeypatch): monkeypatch.setattr(time, "monotonic", None)
+        """
+    )
+
+    assert_same(plain(pytester), forked(pytester))
+
+
+def test_a_crash_under_a_patched_getpid_is_told_in_its_phase(pytester):
+    pytester.makepyfile(
+        """
+        import os
+
+        def test_crash(monkeypatch):
+            monkeypatch.setattr(os, "getpid", lambda: 7)
+            os.abort()
+        """
+    )
+
+    told = forked(pytester)
+
+    told.result.stdout.fnmatch_lines(["crashed with SIGABRT*in call*", "*1 failed*"])
