@@ -255,8 +255,13 @@ def fork_quietly() -> int:
         return os.fork()
 
 
-def leave(run: Callable[[], None]) -> NoReturn:
-    """Call ``run`` and end this process by :func:`os._exit`: nothing of the caller runs twice."""
+def leave(
+    run: Callable[[], None], *, leave_process: Callable[[int], NoReturn] = os._exit
+) -> NoReturn:
+    """Call ``run`` and end this process by :func:`os._exit`: nothing of the caller runs twice.
+
+    :param leave_process: Bound before ``run`` may have put something else in its place.
+    """
     status = BROKEN_STATUS
     try:
         run()
@@ -266,7 +271,7 @@ def leave(run: Callable[[], None]) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
-        os._exit(status)
+        leave_process(status)
 
 
 def _status_of(error: SystemExit) -> int:

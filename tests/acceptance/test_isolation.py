@@ -226,6 +226,10 @@ def test_what_a_test_patches_does_not_reach_what_tells_of_it(pytester):
             assert (time.monotonic(), time.monotonic()) == (1.0, 2.0)
 
         def test_no_clock(monkeypatch): monkeypatch.setattr(time, "monotonic", None)
+
+        def test_no_exit(): os._exit = lambda status: None
+
+        def test_after(): pass
         """
     )
 
