@@ -167,9 +167,10 @@ class ChildProgram:
         self.prepared.call_hook("pytest_forked_child_ending", self.item)
         flush_output(self.prepared.flush_c)
         self.tell_end(raised)
-        settings = self.item.config.stash[SETTINGS][self.item]
-        if stop_is_found_outside(self.item.config) and not settings.waits_for_end:
-            self.prepared.teller.wait_for_verdict()
+        if self.prepared.teller.failed and stop_is_found_outside(self.item.config):
+            settings = self.item.config.stash[SETTINGS][self.item]
+            if not settings.waits_for_end:
+                self.prepared.teller.wait_for_verdict()
 
     def tell_end(self, raised: tuple[object, ...] | None) -> None:
         """Tell that all is told."""

@@ -43,7 +43,8 @@ class Teller:
         self._page: Page | None = None
         self._live = False
         self._collected: list[bytes] | None = None
-        self._failed = False
+        self.failed = False
+        """Whether a report of this test failed."""
         for name in TELLING:
             divert_hook(config, name, self._receiver(name), keep=KEPT_IN_CHILD)
         divert_terminal(config, lambda text: self.tell("terminal", text))
@@ -52,7 +53,7 @@ class Teller:
     def speak_for(self, channel: Channel, page: Page, *, live: bool) -> None:
         """Send to this channel from now on."""
         self._channel, self._page, self._live = channel, page, live
-        self._failed = False
+        self.failed = False
 
     def end(self) -> None:
         """Tell that all is told. Nothing more is shown, so nothing is waited for."""
@@ -61,11 +62,11 @@ class Teller:
         self.flush()
 
     def wait_for_verdict(self) -> None:
-        """Return once it is decided whether the run stops with this test, if it has failed.
+        """Return once it is decided whether the run stops with this test.
 
         While this process is there, its fork server begins nothing that comes after.
         """
-        if self._failed and self._channel is not None and self._channel.is_ours():
+        if self._channel is not None and self._channel.is_ours():
             self._channel.wait()
 
     def warm_up(self) -> None:
@@ -143,21 +144,17 @@ class Teller:
 
     def _receiver(self, name: str) -> Any:
         encode = TELLING[name].encode
+        is_report = name == "pytest_runtest_logreport"
 
         def receive(arguments: dict[str, Any]) -> None:
-            if name == "pytest_runtest_logreport":
+            if is_report:
+                self.failed = self.failed or arguments["report"].failed
                 notes = take_junit_notes(self._config)
                 if notes is not None:
                     self.tell("junit", notes)
             payload = encode(self._config, arguments)
-            if name == "pytest_runtest_logreport" and arguments["report"].failed:
-                self._failed = True
             self.tell(name, payload)
-            if (
-                name == "pytest_runtest_logreport"
-                and self._page is not None
-                and ends_phase(payload)
-            ):
+            if is_report and self._page is not None and ends_phase(payload):
                 self._page.enter("")
 
         return receive

@@ -176,6 +176,11 @@ class Attempt:
         return self.done and not self.failed and not self.stops
 
     @property
+    def at_work(self) -> bool:
+        """Whether its child ends by itself: it runs the test, or leaves; it does not wait for its turn."""
+        return self.slot is not None or self.done
+
+    @property
     def died_in_server(self) -> bool:
         """Whether it died with the fork server that set up a broader fixture for it."""
         return not self.done and bool(self.began) and self.child is not None and not self.child.pid

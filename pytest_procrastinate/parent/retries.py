@@ -57,7 +57,7 @@ class Retries:
     def _others_make_room_for(self, attempt: Attempt) -> bool:
         """Whether there are other children, to end by themselves or, before their turn, by our word."""
         others = {each: child for each, child in self._attempts().items() if each is not attempt}
-        if not any(each.slot is not None or each.done for each in others):  # none is at work
+        if not any(each.at_work for each in others):
             for each, child in others.items():
                 if child.state is State.RUNNING and self._keys.get(each, -1) > self._keys[attempt]:
                     each.given_up = True
@@ -90,7 +90,7 @@ class Retries:
     def _all_wait_for_their_turn(self) -> bool:
         """Whether no child will end by itself: then those that come later make room."""
         return not any(
-            child.state is State.NEW or each.slot is not None or each.done or each.given_up
+            child.state is State.NEW or each.at_work or each.given_up
             for each, child in self._attempts().items()
         )
 

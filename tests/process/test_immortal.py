@@ -57,6 +57,9 @@ def run(script: str, folder) -> str:
             before = sys.getrefcount(value)
             more = [value] * 10
             return sys.getrefcount(value) == before
+
+        def show(*values):
+            print(*map(is_immortal, values))
         """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(script)],
@@ -76,11 +79,10 @@ def test_what_a_package_defines_is_immortal(tmp_path):
         it = ours.inner
         assert make_definitions_immortal({"ours"}) > 15
         assert make_immortal([it.values]) == 1
-        for each in (ours, it, it.function, it.function.__code__, it.function.__code__.co_consts[1],
-                     it.Class, it.Class.method, it.Class.static, it.Class.__dict__["of_class"],
-                     it.Class.of_class.__func__, it.Class.value.fget, it.Class.Nested, it.wrapped,
-                     it.wrapper, it.__dict__, it.Class.__mro__, it.values):
-            print(is_immortal(each), end=" ")
+        show(ours, it, it.function, it.function.__code__, it.function.__code__.co_consts[1],
+             it.Class, it.Class.method, it.Class.static, it.Class.__dict__["of_class"],
+             it.Class.of_class.__func__, it.Class.value.fget, it.Class.Nested, it.wrapped,
+             it.wrapper, it.__dict__, it.Class.__mro__, it.values)
         """,
         tmp_path,
     )
@@ -93,9 +95,8 @@ def test_values_and_what_others_define_are_counted_as_ever(tmp_path):
         """
         make_definitions_immortal({"ours"})
         it = ours.inner
-        for each in (it.value, it.values, it.values[0], theirs, theirs.TheirClass, it.Class(),
-                     theirs.TheirClass.method, it.function()):
-            print(is_immortal(each), end=" ")
+        show(it.value, it.values, it.values[0], theirs, theirs.TheirClass, it.Class(),
+             theirs.TheirClass.method, it.function())
         """,
         tmp_path,
     )
