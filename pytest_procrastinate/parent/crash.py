@@ -12,6 +12,7 @@ import pytest
 
 from pytest_procrastinate.options import THREADS
 from pytest_procrastinate.parent.attempt import Attempt
+from pytest_procrastinate.parent.replay import tell_teardown
 from pytest_procrastinate.parent.stack import Frame, read_stack, relative_path
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.pytest_private import TerminalRepr, crash_repr, expected_to_fail
@@ -34,7 +35,10 @@ def tell_crash(attempt: Attempt) -> None:
         _tell_crash_run_again(attempt)
         return
     for report in crash_reports(attempt):
-        item.ihook.pytest_runtest_logreport(report=report)
+        if report.when == "teardown":
+            tell_teardown(item, report, attempt.scope_messages)
+        else:
+            item.ihook.pytest_runtest_logreport(report=report)
     if "pytest_runtest_logfinish" not in attempt.told:
         item.ihook.pytest_runtest_logfinish(**where)
 
@@ -56,7 +60,7 @@ def crash_reports(attempt: Attempt) -> list[pytest.TestReport]:
     report.outcome = "failed"
     text = _CrashText(attempt, phase, unexpected)
     report.longrepr = text.longrepr()
-    reason = expected_to_fail(item, ChildCrashed(text.headline))
+    reason = expected_to_fail(item, ChildCrashed(text.headline), phase)
     if reason is not None and attempt.problem is None:
         report.outcome = "skipped"
         report.wasxfail = reason

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from pytest_procrastinate.messages import TELLING
 from pytest_procrastinate.options import FRESH_FIXTURES, RUN_SETTINGS, Settings, first_slot
 from pytest_procrastinate.parent.attempt import Attempt, FilePool
 from pytest_procrastinate.parent.foreground import Terminal
@@ -28,7 +27,6 @@ from pytest_procrastinate.process.leftovers import set_subreaper
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.waiting import default_waiter
 from pytest_procrastinate.pytest_private import (
-    has_other_listeners,
     is_live,
     make_base_temp,
 )
@@ -52,7 +50,6 @@ class ForkedRun:
         options = session.config.option
         self._debugs = bool(getattr(options, "usepdb", False) or getattr(options, "trace", False))
         self._live = self._debugs or is_live(session.config)
-        self._others_listen = has_other_listeners(session.config, TELLING)
         self._pool = FilePool()
         in_main_thread = threading.current_thread() is threading.main_thread()
         # The end of an orphan is told by SIGCHLD alone.
@@ -149,7 +146,9 @@ class ForkedRun:
                     limit = write_duration(self._run_settings.session_timeout_seconds or 0.0)
                     self._session.shouldfail = f"--forked-session-timeout: {limit} are over"
                 return
-            if (key := self._to_tell()) is not None and self._may_stop_the_run(key):
+            if (key := self._to_tell()) is not None and self._telling.must_come_first(
+                self._units[key].known
+            ):
                 self._tell(key)
             elif not self._telling.should_stop and (key := scheduler.to_start()) is not None:
                 if not self._servers.dies_of_fixture(self._attempts[key]):
@@ -183,13 +182,6 @@ class ForkedRun:
         if (key := self._scheduler.to_tell()) is None:
             key = self._scheduler.next_to_tell
         return key if key < len(self._units) and self._units[key].known else None
-
-    def _may_stop_the_run(self, key: int) -> bool:
-        """Whether telling it may end the run: then no test may start before it is told.
-
-        As a failure may (``-x``), and whatever somebody's hook makes of a report.
-        """
-        return self._others_listen or not all(attempt.passed for attempt in self._units[key].known)
 
     def _fork(self, key: int) -> None:
         unit = self._units[key]
@@ -295,7 +287,7 @@ class ForkedRun:
         """Note that all is known of a test; go on with its unit, in the same child or a new one."""
         unit = self._units[key]
         unit.known.append(attempt)
-        unit.rest.pop(0)
+        self._telling.note_scopes(attempt, unit.rest.pop(0)[1])
         if unit.rest and attempt.done and not attempt.stops:
             following = Attempt(
                 unit.item, self._pool, self._finished, self._hear, self._gone, before=attempt

@@ -54,43 +54,47 @@ def replay_all(
 ) -> None:
     """Tell messages in order, the report of scopes that ended merged into the test's own.
 
-    :param scope_messages: Of these, what was written to the terminal comes before that report, and is
-        taken out.
+    :param scope_messages: See :func:`tell_teardown`.
     :raises BaseException: As :func:`replay`.
     """
     for name, payload in messages:
         if name == "pytest_runtest_logreport" and payload[0].get("when") == "teardown":
-            payload = merge_teardown(payload, scope_messages)
-            written = [told for told in scope_messages if told[0] == "terminal"]
-            scope_messages[:] = [told for told in scope_messages if told[0] != "terminal"]
-            for told in written:
-                replay(item, *told)
-        replay(item, name, payload)
+            report = TELLING[name].decode(item.config, payload)["report"]
+            tell_teardown(item, report, scope_messages)
+        else:
+            replay(item, name, payload)
 
 
-def merge_teardown(payload: Any, scope_messages: list[tuple[str, Any]]) -> Any:
-    """Return the payload of a report with that of the scopes that ended with the test merged in.
+def tell_teardown(
+    item: pytest.Item, report: pytest.TestReport, scope_messages: list[tuple[str, Any]]
+) -> None:
+    """Tell the report of a test's teardown, with that of the scopes that ended with the test.
 
     Plain pytest tears both down in one phase, with one report.
 
-    :param payload: Of the report of the test's own teardown.
+    :param scope_messages: Of these, what was written to the terminal comes before that report, and is
+        taken out.
     """
-    scopes = [told for name, told in scope_messages if name == "pytest_runtest_logreport"]
-    data, strokes = payload
-    for scope, scope_strokes in scopes:
-        data = {
-            **data,
-            "sections": _merge_sections(data["sections"], scope["sections"]),
-            "duration": data["duration"] + scope["duration"],
-            "stop": scope["stop"],
-        }
-        if scope["outcome"] != "passed" and data["outcome"] == "passed":
-            told = ("outcome", "longrepr", "wasxfail")
-            data |= {name: scope[name] for name in told if name in scope}
-            strokes = scope_strokes
-        elif scope["outcome"] == "failed":
-            data["sections"].append(("Teardown of its scopes", _text(scope["longrepr"])))
-    return data, strokes
+    written = [told for told in scope_messages if told[0] == "terminal"]
+    scope_messages[:] = [told for told in scope_messages if told[0] != "terminal"]
+    for name, payload in written:
+        replay(item, name, payload)
+    for name, payload in scope_messages:
+        if name == "pytest_runtest_logreport":
+            _merge(report, TELLING[name].decode(item.config, payload)["report"])
+    item.ihook.pytest_runtest_logreport(report=report)
+
+
+def _merge(report: pytest.TestReport, scopes: pytest.TestReport) -> None:
+    report.sections = _merge_sections(report.sections, scopes.sections)
+    report.duration += scopes.duration
+    report.stop = scopes.stop
+    if report.passed:
+        report.outcome, report.longrepr = scopes.outcome, scopes.longrepr
+        if hasattr(scopes, "wasxfail"):
+            report.wasxfail = scopes.wasxfail
+    elif scopes.failed:
+        report.sections.append(("Teardown of its scopes", _summary(scopes)))
 
 
 def fail_for(left: list[str], messages: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -125,10 +129,9 @@ def _merge_sections(
     return sections
 
 
-def _text(longrepr: Any) -> str:
-    if isinstance(longrepr, dict) and longrepr.get("reprcrash"):
-        return str(longrepr["reprcrash"]["message"])
-    return str(longrepr)
+def _summary(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return report.longreprtext if crash is None else str(crash.message)
 
 
 def _raise(kind: str, path: str, line: int, *details: Any) -> None:

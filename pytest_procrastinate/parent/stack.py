@@ -9,9 +9,13 @@ import re
 from pathlib import Path
 
 import _pytest
+import pluggy
 
 _FRAME = re.compile(r'^  File "(?P<path>.*)", line (?P<line>\d+|\?\?\?) in (?P<function>.*)$')
-_PYTEST = os.path.dirname(_pytest.__file__) + os.sep
+_MACHINERY = tuple(
+    os.path.dirname(path) + os.sep
+    for path in (_pytest.__file__, pluggy.__file__, os.path.dirname(__file__))
+)
 CONTEXT_LINES = 4  # of source above the line that a crash is at
 
 
@@ -48,7 +52,7 @@ class Frame:
 
 
 def read_stack(text: str) -> list[Frame]:
-    """Return the calls of the thread that died, the most recent first, without pytest's own.
+    """Return the calls of the thread that died, the most recent first, down to pytest's own.
 
     Of several threads it is the one called current; a crash outside of Python's threads has none.
     """
@@ -64,10 +68,15 @@ def read_stack(text: str) -> list[Frame]:
             frames.append(
                 Frame(match["path"], int(line) if line.isdigit() else 0, match["function"])
             )
-    for index, frame in enumerate(frames):
-        if index and frame.path.startswith(_PYTEST):
-            return frames[:index]
-    return frames
+    shown: list[Frame] = []
+    is_shown = False
+    for frame in frames:
+        is_machinery = frame.path.startswith(_MACHINERY)
+        if is_shown and is_machinery:
+            break
+        is_shown = is_shown or not is_machinery
+        shown.append(frame)
+    return shown if is_shown else shown[:1]
 
 
 def relative_path(path: str, base: Path) -> str:

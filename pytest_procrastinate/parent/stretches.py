@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
 from pytest_procrastinate.options import Settings
 from pytest_procrastinate.parent.loop import ForkedRun
+from pytest_procrastinate.pytest_private import tear_down_all
 
 
 def run_items(session: pytest.Session, settings: dict[pytest.Item, Settings]) -> None:
@@ -31,12 +30,8 @@ def run_items(session: pytest.Session, settings: dict[pytest.Item, Settings]) ->
                 run.end_stretch()
                 _stop_if_asked(session)
             else:
-                rest = items[end:]
-                here = next(
-                    (i for i, item in enumerate(rest) if not settings[item].forked), len(rest)
-                )
-                last = items[end - 1]
-                stretch[-1] = last, _shallowest(last, rest[: here + 1])
+                # Nothing is left to tear down, but pytest wants to find no other scopes.
+                tear_down_all(session, items[start])
                 for item, nextitem in stretch:
                     item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
                     _stop_if_asked(session)
@@ -48,17 +43,3 @@ def _stop_if_asked(session: pytest.Session) -> None:
         raise session.Failed(session.shouldfail)
     if session.shouldstop:
         raise session.Interrupted(session.shouldstop)
-
-
-def _shallowest(item: pytest.Item, later: Sequence[pytest.Item]) -> pytest.Item | None:
-    """Return the one of the later items that shares least with ``item``; None where there is none.
-
-    Named as the next item, it has pytest tear down each scope that one of them is outside of:
-    this process does not take part again before the last of them.
-    """
-    chain = item.listchain()
-
-    def shared(other: pytest.Item) -> int:
-        return sum(own is others for own, others in zip(chain, other.listchain(), strict=False))
-
-    return min(later, key=shared, default=None)

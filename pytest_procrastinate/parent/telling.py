@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from pytest_procrastinate.child.run import told_exception
+from pytest_procrastinate.messages import TELLING
 from pytest_procrastinate.options import stop_is_found_outside
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.crash import tell_crash
 from pytest_procrastinate.parent.leftovers import Leftovers
 from pytest_procrastinate.parent.replay import fail_for, replay, replay_all
+from pytest_procrastinate.pytest_private import (
+    anything_to_tear_down,
+    has_other_listeners,
+    tear_down_scopes,
+)
 
 
 class Telling:
@@ -24,6 +33,7 @@ class Telling:
         self._session = session
         self._leftovers = leftovers
         self.last_is_found_here = stop_is_found_outside(session.config)
+        self._others_listen = has_other_listeners(session.config, TELLING)
 
     @property
     def should_stop(self) -> bool:
@@ -34,6 +44,22 @@ class Telling:
     def stops(self) -> bool:
         """Whether it stops here."""
         return self.should_stop and self.half_told is None
+
+    def note_scopes(self, attempt: Attempt, nextitem: pytest.Item | None) -> None:
+        """Note whether scopes end with a test that plain items have set up in this process."""
+        after = None if attempt.stops or self.should_stop else nextitem
+        if anything_to_tear_down(self._session, after):
+            attempt.leave_here = functools.partial(tear_down_scopes, attempt.item, after)
+
+    def must_come_first(self, attempts: Sequence[Attempt]) -> bool:
+        """Whether no test may start before these are told.
+
+        Telling them may end the run: as a failure may (``-x``), and whatever somebody's hook makes
+        of a report. Or it tears down what the next one is not to find.
+        """
+        return self._others_listen or any(
+            not attempt.passed or attempt.leave_here is not None for attempt in attempts
+        )
 
     def tell_so_far(self, attempt: Attempt) -> None:
         """Tell what is known of a test that still runs."""
@@ -58,6 +84,9 @@ class Telling:
         try:
             if attempt.left and attempt.settings.leaks == "fail":
                 attempt.messages = fail_for(attempt.left, attempt.messages)
+            if attempt.leave_here is not None:
+                self._replay(attempt, attempt.take_before_teardown())
+                self._leave_scopes(attempt, attempt.leave_here)
             if any(name == "raised" for name, _ in attempt.scope_messages):
                 attempt.forget_teardown()  # it was left before there was a report
             messages, attempt.messages = attempt.messages, []
@@ -71,6 +100,20 @@ class Telling:
             if self.half_told is attempt:
                 self.half_told = None
             attempt.release()
+
+    def _leave_scopes(self, attempt: Attempt, leave: Callable[..., pytest.TestReport]) -> None:
+        """Tear down the scopes of this process that end with a test; keep what is to be told of it."""
+        config, messages = attempt.item.config, attempt.scope_messages
+
+        def keep(name: str, arguments: dict[str, Any]) -> None:
+            messages.append((name, TELLING[name].encode(config, arguments)))
+
+        with self._leftovers.others_at_work():
+            try:
+                report = leave(functools.partial(keep, "pytest_warning_recorded"))
+                keep("pytest_runtest_logreport", {"report": report})
+            except (pytest.exit.Exception, KeyboardInterrupt) as error:
+                messages.append(("raised", told_exception(error)))
 
     def _replay(self, attempt: Attempt, messages: list[tuple[str, Any]]) -> None:
         with self._leftovers.others_at_work():

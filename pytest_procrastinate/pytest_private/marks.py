@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from _pytest.skipping import evaluate_condition, evaluate_xfail_marks
+from _pytest.unittest import TestCaseFunction
 
 
 def condition_holds(item: pytest.Item, mark: pytest.Mark, condition: object) -> bool:
@@ -42,10 +43,15 @@ def _is_true(condition: object) -> bool:
         return True
 
 
-def expected_to_fail(item: pytest.Item, error: BaseException) -> str | None:
-    """Return the reason of an xfail mark that ``error`` satisfies, None where there is none."""
+def expected_to_fail(item: pytest.Item, error: BaseException, phase: str) -> str | None:
+    """Return the reason of an xfail mark that ``error`` satisfies, None where there is none.
+
+    :func:`unittest.expectedFailure`, which gives no reason, is one that any error of the call satisfies.
+    """
     if item.config.option.runxfail:
         return None
+    if phase == "call" and _is_expected_by_unittest(item):
+        return ""
     xfailed = evaluate_xfail_marks(item)
     if xfailed is None:
         return None
@@ -55,3 +61,14 @@ def expected_to_fail(item: pytest.Item, error: BaseException) -> str | None:
         if not matches:
             return None
     return xfailed.reason
+
+
+def _is_expected_by_unittest(item: pytest.Item) -> bool:
+    """``__unittest_expecting_failure__``, of a test case's class or of its method."""
+    if not isinstance(item, TestCaseFunction):
+        return False
+    case: Any = item.parent.obj  # type: ignore[union-attr]
+    return any(
+        getattr(each, "__unittest_expecting_failure__", False)
+        for each in (case, getattr(case, item.name, None))
+    )

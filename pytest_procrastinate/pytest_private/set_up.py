@@ -257,10 +257,27 @@ def pop_scopes(session: pytest.Session, nextitem: pytest.Item | None) -> None:
         stack.popitem()
 
 
-def tear_down_scopes(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestReport:
+class _Recorder:
+    """Stands in for ``item.ihook`` where warnings are recorded: they go to ``record``."""
+
+    def __init__(self, record: Callable[[dict[str, Any]], None]) -> None:
+        self.pytest_warning_recorded = self
+        self._record = record
+
+    def call_historic(self, kwargs: dict[str, Any]) -> None:
+        self._record(kwargs)
+
+
+def tear_down_scopes(
+    item: pytest.Item,
+    nextitem: pytest.Item | None,
+    record_warning: Callable[[dict[str, Any]], None] | None = None,
+) -> pytest.TestReport:
     """Tear down the scopes that end with ``item``, as the end of its teardown; return the report.
 
     Only pytest's own implementations run: others have seen the test's teardown in its child.
+
+    :param record_warning: Called with the arguments of ``pytest_warning_recorded``, in place of it.
     """
     config = item.config
     manager = config.pluginmanager
@@ -271,7 +288,8 @@ def tear_down_scopes(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.
     item.stash[caplog_records_key] = {}
     with contextlib.suppress(*OUTCOMES):  # then its own protocol has told so
         item.stash[xfailed_key] = evaluate_xfail_marks(item)
-    with catch_warnings_for_item(config, item.ihook, when="runtest", item=item):
+    ihook: Any = item.ihook if record_warning is None else _Recorder(record_warning)
+    with catch_warnings_for_item(config, ihook, when="runtest", item=item):
         call = pytest.CallInfo.from_call(
             functools.partial(tear_down, item=item, nextitem=nextitem),
             when="teardown",
@@ -281,11 +299,12 @@ def tear_down_scopes(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.
     return report
 
 
-def tear_down_all(session: pytest.Session) -> None:
+def tear_down_all(session: pytest.Session, nextitem: pytest.Item | None = None) -> None:
     """Tear down all that this process has set up (``SetupState.teardown_exact``).
 
-    Its warnings are those of no item, as plain pytest tells them when a session finishes.
+    But for what ``nextitem`` is in. Its warnings are those of no item, as plain pytest tells them
+    when a session finishes.
     """
     config = session.config
     with catch_warnings_for_item(config, config.hook, when="config", item=None):
-        session._setupstate.teardown_exact(None)
+        session._setupstate.teardown_exact(nextitem)

@@ -229,10 +229,9 @@ def test_crash_in_the_last_teardown_of_a_session_fixture_is_told_where_plain_tel
 
 
 XFAILS = """
-import os, pytest
+import os, pytest, unittest
 
 def die(): DEED
-
 @pytest.mark.xfail
 def test_bare(): die()
 @pytest.mark.xfail(reason="known")
@@ -265,9 +264,12 @@ def untidy():
     die()
 @pytest.mark.xfail(reason="known")
 def test_teardown(untidy): assert 0
-
 @pytest.mark.parametrize("n", [pytest.param(1, marks=pytest.mark.xfail(reason="param")), 2])
 def test_param(n): die()
+
+class TestUnit(unittest.TestCase):
+    @unittest.expectedFailure
+    def test_expected(self): die()
 """
 
 

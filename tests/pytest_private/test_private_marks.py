@@ -56,6 +56,6 @@ def test_may_skip_evaluates_no_string(pytester, marks, may):
 def test_expected_to_fail_gives_the_reason(pytester, arguments, expected):
     item = marked(pytester, f"@pytest.mark.xfail({arguments})")
 
-    assert private.expected_to_fail(item, FileNotFoundError()) == expected
+    assert private.expected_to_fail(item, FileNotFoundError(), "call") == expected
     item.config.option.runxfail = True
-    assert private.expected_to_fail(item, FileNotFoundError()) is None
+    assert private.expected_to_fail(item, FileNotFoundError(), "call") is None
