@@ -8,7 +8,7 @@ BIN = $(abspath $(VENV))/bin
 SOURCES = pyproject.toml $(wildcard example_suite/*.c example_suite/*/*.h) \
           example_suite/pyproject.toml example_suite/setup.py
 
-.PHONY: example test test-beside-pytest-forked lint ruff format mypy imports readme clean
+.PHONY: example test test-beside-others lint ruff format mypy imports readme clean
 
 # The example suite, forked; fails unless every test told the truth.
 example: $(VENV)/ready
@@ -17,10 +17,10 @@ example: $(VENV)/ready
 test: $(VENV)/ready
 	$(BIN)/python -m pytest $(OPTIONS)
 
-# pytest-forked is loaded wherever it is installed: give this its own VENV.
-test-beside-pytest-forked: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet pytest-forked
-	$(BIN)/python -m pytest $(OPTIONS) tests/acceptance/test_options_and_markers.py
+# Plugins are loaded wherever they are installed: give this its own VENV.
+test-beside-others: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet pytest-forked pytest-rerunfailures flaky
+	$(BIN)/python -m pytest $(OPTIONS) tests/acceptance/test_options_and_markers.py tests/with_others
 
 lint: ruff format mypy imports
 

@@ -24,6 +24,9 @@ from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.remote import RemoteForker
 from pytest_procrastinate.pytest_private import needs_fixture
 
+# Modules whose threads hold no lock that a test could want: one waits for connections.
+HARMLESS = ("pytest_rerunfailures",)
+
 
 class Servers:
     """One fork server at a time, a fork of the pytest process as it is when it starts.
@@ -168,7 +171,11 @@ class Servers:
         """Note which threads a fork leaves behind, with the locks that they hold."""
         config = self._session.config
         here = threading.current_thread()
-        names = [each.name for each in threading.enumerate() if each is not here]
+        names = [
+            each.name
+            for each in threading.enumerate()
+            if each is not here and not _module_of(each).startswith(HARMLESS)
+        ]
         if names and not hasattr(config, "workerinput"):  # a worker of xdist always has some
             config.stash[THREADS] = names
 
@@ -199,6 +206,11 @@ class Servers:
                 del self._leaving[index]
                 attempt.server_died(ending)
                 self._left(attempt)
+
+
+def _module_of(thread: threading.Thread) -> str:
+    """Return where the function is defined that a thread runs (``Thread._target``)."""
+    return getattr(getattr(thread, "_target", None), "__module__", None) or ""
 
 
 def _find_orphan(child: ChildProcess) -> int | None:
