@@ -2,7 +2,7 @@
 
 What fails without a crash they run again themselves, in the child. Crashes are counted apart from
 such failures: a child does not know of the crashes before it. Names used of pytest-rerunfailures
-(from 10): ``get_reruns_count``; of flaky (from 3.7): ``_flaky_max_runs``, ``PLUGIN``,
+(from 10): ``get_reruns_count``, ``Item.execution_count``, ``TestReport.rerun``; of flaky (from 3.7): ``_flaky_max_runs``, ``PLUGIN``,
 ``FlakyPlugin._stream``.
 """
 
@@ -22,11 +22,48 @@ class RerunFailures:
 
     def __init__(self, module: Any) -> None:
         self._reruns = module.get_reruns_count
+        self._crashes: dict[str, int] = {}
 
     @pytest.hookimpl
     def pytest_forked_run_again(self, item: pytest.Item, crashes: int) -> str | None:
         """Allow as many reruns as its options and marks do."""
         return "rerun" if crashes <= (self._reruns(item) or 0) else None
+
+    @pytest.hookimpl
+    def pytest_forked_crashed(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Number the report among those of the test's runs: its summary sorts them."""
+        crashes = self._crashes.get(item.nodeid, 0)
+        report.rerun = crashes  # type: ignore[attr-defined]
+        self._crashes[item.nodeid] = crashes + 1
+        item.execution_count = crashes + 2  # type: ignore[attr-defined]  # with the run after it
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_from_serializable(self, data: dict[str, Any]) -> None:
+        """Count the crashes before, of which the child that made this report does not know."""
+        crashes = self._crashes.get(str(data.get("nodeid")), 0)
+        if crashes and "rerun" in data:
+            data["rerun"] += crashes
+
+    @pytest.hookimpl
+    def pytest_forked_child_started(self, tell: Callable[[str, object], None]) -> None:
+        """Note how the test can tell of its runs."""
+        self._tell = tell
+
+    @pytest.hookimpl
+    def pytest_forked_child_ending(self, item: pytest.Item) -> None:
+        """Tell how often the test has run in this child."""
+        if getattr(item, "execution_count", 0) > 1:
+            self._tell("reruns", (item.nodeid, item.execution_count))  # type: ignore[attr-defined]
+
+    @pytest.hookimpl
+    def pytest_forked_told(self, config: pytest.Config, name: str, payload: Any) -> None:
+        """Count these runs here: --fail-on-flaky asks for them."""
+        if name == "reruns":
+            nodeid, count = payload
+            session: Any = config.pluginmanager.get_plugin("session")
+            for item in session.items:
+                if item.nodeid == nodeid:
+                    item.execution_count = count + self._crashes.get(nodeid, 0)
 
 
 class Flaky:

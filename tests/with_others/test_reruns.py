@@ -36,9 +36,30 @@ def test_bystander():
 
     result = pytester.runpytest_subprocess("--forked", "-rR", "-p", "no:flaky", timeout=60)
 
-    result.stdout.fnmatch_lines(["RERUN *test_third_time*", "*1 failed, 2 passed, 3 rerun in *"])
+    result.stdout.fnmatch_lines(
+        ["RERUN *test_third_time*", "PASSED *test_third_time*", "*1 failed, 2 passed, 3 rerun in *"]
+    )
     result.stdout.no_fnmatch_line("*had a thread beside*")  # its thread, which holds no lock
     assert len((pytester.path / "runs").read_text()) == 3
+
+
+@pytest.mark.parametrize("deed", ["os.abort()", "assert 0"])
+def test_a_run_with_reruns_may_fail_for_them(pytester, deed):
+    pytest.importorskip("pytest_rerunfailures")
+    pytester.makepyfile(
+        CRASHES.replace("os.abort()", deed)
+        + """
+def test_second_time():
+    crash_until(2)
+"""
+    )
+
+    result = pytester.runpytest_subprocess(
+        *("--forked", "-p", "no:flaky", "--reruns=1", "--fail-on-flaky"), timeout=60
+    )
+
+    result.stdout.fnmatch_lines(["*1 passed, 1 rerun in *"])
+    assert result.ret == 7
 
 
 def test_flaky_runs_a_crashed_test_again_and_says_so(pytester):
