@@ -2,7 +2,8 @@
 
 What fails without a crash they run again themselves, in the child. Crashes are counted apart from
 such failures: a child does not know of the crashes before it. Names used of pytest-rerunfailures
-(from 10): ``get_reruns_count``, ``Item.execution_count``, ``TestReport.rerun``; of flaky (from 3.7): ``_flaky_max_runs``, ``PLUGIN``,
+(from 10): ``get_reruns_count``, ``Item.execution_count``, ``TestReport.rerun``; of flaky (from 3.7):
+``_flaky_max_runs``, ``PLUGIN``,
 ``FlakyPlugin._stream``.
 """
 
