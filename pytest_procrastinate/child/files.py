@@ -15,6 +15,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 
+from pytest_procrastinate.process.cleanup import high_duplicate
+
 PHASES = ("", "setup", "call", "teardown")
 PAGE_BYTES = 1 << 18
 _HEAD = struct.Struct(
@@ -179,10 +181,10 @@ class ChildFiles:
             os.lseek(descriptor, 0, os.SEEK_SET)
         self.page.clear()
 
-    def let_go(self) -> None:
-        """Close the descriptors in a child that they do not belong to; the page stays mapped."""
-        for descriptor in self.descriptors:
-            os.close(descriptor)
+    @classmethod
+    def received(cls, descriptors: Sequence[int]) -> ChildFiles:
+        """Take files over that another process has made; side by side, to be closed at once."""
+        return cls([high_duplicate(descriptor, close=True) for descriptor in descriptors])
 
     def close(self) -> None:
         """Give descriptors and memory back."""

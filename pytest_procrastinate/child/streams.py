@@ -1,25 +1,10 @@
-"""Descriptors and output streams of a process that is about to fork."""
+"""Output streams of a process that is about to fork."""
 
 from __future__ import annotations
 
 import ctypes
-import fcntl
-import os
 import sys
 from collections.abc import Callable
-
-HIGH_DESCRIPTOR = 500  # above what a test closes or reuses by number, see fcntl(2) F_DUPFD
-
-
-def high_duplicate(descriptor: int, *, close: bool = False) -> int:
-    """Return a duplicate with a high number, not inherited by other programs."""
-    try:
-        high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HIGH_DESCRIPTOR)
-    except OSError:  # RLIMIT_NOFILE is lower than that
-        high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
-    if close:
-        os.close(descriptor)
-    return high
 
 
 def c_flusher() -> Callable[[], None]:

@@ -9,13 +9,8 @@ from typing import Any
 import pytest
 
 from pytest_procrastinate.child.files import Page
-from pytest_procrastinate.messages import (
-    KEPT_IN_CHILD,
-    TELLING,
-    ends_phase,
-    pack,
-    portable_property,
-)
+from pytest_procrastinate.messages import KEPT_IN_CHILD, TELLING, ends_phase
+from pytest_procrastinate.portable import REPEATING, Repeated, pack, portable_property
 from pytest_procrastinate.process.child import Channel
 from pytest_procrastinate.process.frames import FrameError
 from pytest_procrastinate.pytest_private import (
@@ -43,6 +38,7 @@ class Teller:
         self._page: Page | None = None
         self._live = False
         self._collected: list[bytes] | None = None
+        self._repeated = Repeated()
         self.failed = False
         """Whether a report of this test failed."""
         for name in TELLING:
@@ -53,6 +49,7 @@ class Teller:
     def speak_for(self, channel: Channel, page: Page, *, live: bool) -> None:
         """Send to this channel from now on."""
         self._channel, self._page, self._live = channel, page, live
+        self._repeated = Repeated()
         self.failed = False
 
     def end(self) -> None:
@@ -89,10 +86,12 @@ class Teller:
         """Collect what is told, as frames, in place of sending it."""
         collected: list[bytes] = []
         self._collected = collected
+        self._repeated = Repeated()
         try:
             yield collected
         finally:
             self._collected = None
+            self._repeated = Repeated()
 
     def tell(self, name: str, payload: object) -> None:
         """Tell one thing; what is too large for a message is cut.
@@ -144,7 +143,7 @@ class Teller:
 
     def _receiver(self, name: str) -> Any:
         encode = TELLING[name].encode
-        is_report = name == "pytest_runtest_logreport"
+        is_report, repeats = name == "pytest_runtest_logreport", name in REPEATING
 
         def receive(arguments: dict[str, Any]) -> None:
             if is_report:
@@ -153,7 +152,7 @@ class Teller:
                 if notes is not None:
                     self.tell("junit", notes)
             payload = encode(self._config, arguments)
-            self.tell(name, payload)
+            self.tell(name, self._repeated.leave_out(payload) if repeats else payload)
             if is_report and self._page is not None and ends_phase(payload):
                 self._page.enter("")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 from collections.abc import Sequence
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from pytest_procrastinate.child.files import ChildFiles
 from pytest_procrastinate.child.run import ChildProgram, Prepared
 from pytest_procrastinate.forkserver.sharing import Sharing
+from pytest_procrastinate.process.cleanup import runs_of
 from pytest_procrastinate.process.remote import Order
 
 LOCATED_AT_ONCE = 200  # items; more at a time would hold up the first test
@@ -22,11 +25,14 @@ class Programs:
     """
 
     def __init__(self, prepared: Prepared, items: Sequence[pytest.Item], sharing: Sharing) -> None:
+        self.idle_files = ChildFiles.make()
+        """What the server itself writes into while it works for no test."""
         self.files: dict[int, ChildFiles] = {}
         self._prepared = prepared
         self._items = items
         self._sharing = sharing
         self._located = 0
+        self._others: dict[int, tuple[tuple[int, int], ...]] = {}
 
     def of_order(self, order: Order) -> ChildProgram:
         """Return the program of an order to fork; of its first item, where there are several.
@@ -40,7 +46,8 @@ class Programs:
                 if len(order.descriptors) > 1:
                     if number in self.files:
                         self.files[number].close()
-                    self.files[number] = ChildFiles(order.descriptors[1:])
+                    self.files[number] = ChildFiles.received(order.descriptors[1:])
+                    self._others.clear()
                 nextitem = self.item(next_index)
                 following: ChildProgram | None = None
                 for at in range(index + count - 1, index, -1):
@@ -48,6 +55,24 @@ class Programs:
                     nextitem = following.item
                 return self._make(index, nextitem, number, scopes_end, following)
         raise ValueError(f"not an order: {order.message!r}")
+
+    def renew_idle_files(self) -> None:
+        """Have other idle files, in a server that was forked from this one."""
+        self.idle_files.close()
+        self.idle_files = ChildFiles.make()
+        self._others.clear()
+
+    def close_others(self, number: int) -> None:
+        """Close, in the child that has the files of this number, all the others; pages stay mapped."""
+        for low, high in self._others[number]:
+            os.closerange(low, high)
+
+    def note_others(self, number: int) -> None:
+        """Find out, before the fork, what :meth:`close_others` closes."""
+        if number not in self._others:
+            every = [self.idle_files, *self.files.values()]
+            others = [files.descriptors for files in every if files is not self.files[number]]
+            self._others[number] = runs_of(itertools.chain(*others))
 
     def of_leaving(self, index: int, next_index: object, number: int) -> ChildProgram:
         """Return the program of an item whose scopes are to be left."""

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from pytest_procrastinate.child.capture import OwnCapture
-from pytest_procrastinate.child.files import ChildFiles
 from pytest_procrastinate.child.foreground import Foreground
 from pytest_procrastinate.child.run import (
     GATE,
@@ -22,7 +21,7 @@ from pytest_procrastinate.child.run import (
     Prepared,
     told_exception,
 )
-from pytest_procrastinate.child.streams import c_flusher, flush_output, high_duplicate
+from pytest_procrastinate.child.streams import c_flusher, flush_output
 from pytest_procrastinate.child.supervised import TimedPhases
 from pytest_procrastinate.child.telling import Teller
 from pytest_procrastinate.forkserver.announcing import announce
@@ -34,7 +33,7 @@ from pytest_procrastinate.forkserver.supervised import become_server, end_childr
 from pytest_procrastinate.forkserver.turns import Turns
 from pytest_procrastinate.forkserver.watchdogs import Watchdogs
 from pytest_procrastinate.process.child import Channel, ChildProcess, InChild, leave
-from pytest_procrastinate.process.cleanup import SignalState
+from pytest_procrastinate.process.cleanup import SignalState, high_duplicate
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.immortal import make_definitions_immortal, make_immortal
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
@@ -121,7 +120,6 @@ class Server:
         self.items = items
         self.sharing = sharing
         self._programs = Programs(prepared, items, sharing)
-        self._idle_files = ChildFiles.make()
         self._running: dict[int, int] = {}
         self._leaving: dict[int, tuple[ChildProgram, pytest.Item | None, int | None]] = {}
         self._passed = -1
@@ -132,7 +130,7 @@ class Server:
         self.node: Any = prepared.session
         self._pid = parent_pid
         self._listen(channel)
-        prepared.capture.point_at(self._idle_files)
+        prepared.capture.point_at(self._programs.idle_files)
         self._beginning = Beginning(self)
 
     def _listen(self, channel: Channel) -> None:
@@ -267,6 +265,7 @@ class Server:
         :param begun: The item's protocol is under way.
         """
         self._share_machinery()
+        self._programs.note_others(program.number)
         watchdogs = Watchdogs()
         watchdogs.disarm()
         self.prepared.call_hook("pytest_forked_before_fork", program.item)
@@ -301,16 +300,14 @@ class Server:
         """Let go of all that belongs to the server and to other tests; return the test's channel."""
         self.service.after_fork()
         self._turns.close()
-        for files in (*self._programs.files.values(), self._idle_files):
-            if files is not program.files:
-                files.let_go()
+        self._programs.close_others(program.number)
         return Channel.from_descriptor(high_duplicate(order.descriptors[0], close=True))
 
     def let_go(self) -> None:
         """Speak for no test any more, write into none of its files."""
         self.prepared.marker.page = None
         self.prepared.teller.mute()
-        self.prepared.capture.point_at(self._idle_files)
+        self.prepared.capture.point_at(self._programs.idle_files)
 
     # --- narrower servers ---------------------------------------------------------------------
 
@@ -333,7 +330,7 @@ class Server:
         self.narrowers = []
         self._leaving, self._left_below = {}, {}
         self._running = {}
-        self._idle_files = ChildFiles.make()
+        self._programs.renew_idle_files()
         self.prepared.inherited.disown(but=item)
         self._listen(channel)
         announce(self.session, channel)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from pytest_procrastinate.child.files import ChildFiles, read_text
-from pytest_procrastinate.messages import ends_phase, unpack
+from pytest_procrastinate.messages import ends_phase
 from pytest_procrastinate.options import SETTINGS, Timeout
+from pytest_procrastinate.portable import REPEATING, Repeated, unpack, unpack_all
 from pytest_procrastinate.process.child import ChildProcess
 from pytest_procrastinate.process.ending import Cause, Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError
@@ -145,6 +146,7 @@ class Attempt:
         self.fixture = ("", "", "")
         """The broader fixture that was being set up: name, node and index of its parameter."""
         self._told_all = self._child_gone = False
+        self._repeated = Repeated()
         self.cause: Cause = ""
         """Why we end its child, if we do."""
         self.limit: Timeout | None = None
@@ -208,6 +210,8 @@ class Attempt:
         except ValueError as error:
             self.problem = str(error)
             return
+        if name in REPEATING:
+            self._repeated.bring_back(payload)
         if name == "pytest_runtest_logreport":
             self._note_report(payload)
         if name in ("property", "xfail"):
@@ -272,7 +276,7 @@ class Attempt:
 
     def scope_left(self, frames: bytes) -> None:
         """Take what the fork server told as it left the test's scopes."""
-        self.scope_messages = [unpack(message) for message in Decoder().feed(frames)]
+        self.scope_messages = unpack_all(frames)
         self.leaves = None
         for name, payload in self.scope_messages:
             self.stops = self.stops or name in ("stop", "raised")

@@ -12,14 +12,13 @@ import pytest
 from pytest_procrastinate.child.run import GATE
 from pytest_procrastinate.child.streams import c_flusher, flush_output
 from pytest_procrastinate.forkserver.server import ForkServer
-from pytest_procrastinate.messages import unpack
 from pytest_procrastinate.options import THREADS
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.replay import replay
+from pytest_procrastinate.portable import unpack_all
 from pytest_procrastinate.process.child import ChildProcess, parent_of
 from pytest_procrastinate.process.cleanup import SignalState
 from pytest_procrastinate.process.ending import Ending
-from pytest_procrastinate.process.frames import Decoder
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.remote import RemoteForker
 from pytest_procrastinate.pytest_private import needs_fixture
@@ -193,7 +192,7 @@ class Servers:
                 config = self._session.config
                 config.hook.pytest_forked_told(config=config, name=name, payload=payload)
             case ("last", bytes(frames)):
-                for name, payload in map(unpack, Decoder().feed(frames)):
+                for name, payload in unpack_all(frames):
                     replay(self._session, name, payload)
             case _:
                 raise ValueError(f"a fork server does not say {message!r}")

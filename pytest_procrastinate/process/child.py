@@ -82,7 +82,8 @@ class Channel:
     @classmethod
     def from_descriptor(cls, descriptor: int) -> Channel:
         """Take over the descriptor of a socket."""
-        return cls(socket.socket(fileno=descriptor))
+        # Named, since Python would ask the kernel for each of them.
+        return cls(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptor))
 
     @property
     def end(self) -> socket.socket:

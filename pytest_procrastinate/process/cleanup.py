@@ -106,21 +106,38 @@ def die_with_parent(parent_pid: int, signum: int = signal.SIGKILL) -> None:
         os.kill(os.getpid(), signum)
 
 
-def move_high(descriptor: int, lowest: int = HIGH_DESCRIPTOR) -> int:
-    """Return a duplicate of ``descriptor`` where a test will not meet it; close the other.
+def high_duplicate(descriptor: int, *, close: bool = False, lowest: int = HIGH_DESCRIPTOR) -> int:
+    """Return a duplicate of ``descriptor`` where a test will not meet it. Closed by exec.
 
-    Closed by exec. Where the limit of open files is below ``lowest``, it goes
-    as high as there is room; without any room it stays what it was.
+    Where the limit of open files is below ``lowest``, it goes as high as there is room.
+
+    :param close: The other one is closed; without any room it is what is returned.
+    :raises OSError: There is no room for a second one.
     """
-    while lowest > descriptor:
+    while True:
         try:
             duplicate = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, lowest)
+            break
         except OSError:  # EINVAL: above the limit; EMFILE: nothing free from there on
+            if lowest == 0 and close:
+                return descriptor
+            if lowest == 0:
+                raise
             lowest //= 2
-            continue
+    if close:
         os.close(descriptor)
-        return duplicate
-    return descriptor
+    return duplicate
+
+
+def runs_of(descriptors: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Return the runs of neighbours among descriptors, each with its end, for :func:`os.closerange`."""
+    runs: list[tuple[int, int]] = []
+    for descriptor in sorted(descriptors):
+        if runs and runs[-1][1] == descriptor:
+            runs[-1] = runs[-1][0], descriptor + 1
+        else:
+            runs.append((descriptor, descriptor + 1))
+    return tuple(runs)
 
 
 def close_descriptors(descriptors: Iterable[int]) -> None:

@@ -17,11 +17,12 @@ from pytest_procrastinate.process.cleanup import (
     HIGH_DESCRIPTOR,
     close_descriptors,
     die_with_parent,
+    high_duplicate,
     ignore_terminal_output_stops,
     lead_own_group,
     make_group,
-    move_high,
     reset_signals,
+    runs_of,
     signal_state,
 )
 
@@ -165,12 +166,11 @@ def test_a_parent_that_is_gone_already_is_noticed():
     assert os.WTERMSIG(os.waitpid(child.pid, 0)[1]) == signal.SIGTERM
 
 
-def test_a_descriptor_is_moved_where_tests_do_not_meet_it():
+def test_a_descriptor_is_duplicated_where_tests_do_not_meet_it():
     read_end, write_end = os.pipe()
-    high = move_high(write_end)
+    high = high_duplicate(write_end, close=True)
 
     assert high >= HIGH_DESCRIPTOR
-    assert move_high(high) == high
     assert not os.get_inheritable(high)
     os.write(high, b"x")
     assert os.read(read_end, 1) == b"x"
@@ -185,11 +185,16 @@ def test_with_a_low_limit_a_descriptor_goes_as_high_as_it_may(limit):
         read_end, write_end = os.pipe()
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-        moved = move_high(write_end)
+        moved = high_duplicate(write_end, close=True)
         os.write(moved, b"x")
         return os.read(read_end, 1) == b"x" and (moved >= limit // 2 if limit > 1 else True)
 
     assert in_child(look)
+
+
+def test_neighbours_are_closed_at_once():
+    assert runs_of([7, 3, 5, 4, 9, 8]) == ((3, 6), (7, 10))
+    assert runs_of([]) == ()
 
 
 def test_descriptors_are_closed_those_that_are_closed_already_too():

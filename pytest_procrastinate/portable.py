@@ -1,0 +1,163 @@
+"""Messages of one test: a name, and a payload made of what execnet can carry.
+
+What it cannot carry becomes text, what was told before is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_procrastinate.process.frames import Decoder, FrameError, encode
+
+REPEATING = ("pytest_runtest_logstart", "pytest_runtest_logreport", "pytest_runtest_logfinish")
+"""What is told of one test several times in nearly the same words, see :class:`Repeated`."""
+
+
+def pack(name: str, payload: object) -> bytes:
+    """Return the frame of a message.
+
+    :raises FrameError: It is too large even as text.
+    """
+    try:
+        return encode((name, payload))
+    except FrameError:
+        return encode((name, _portable(payload), "escaped"))
+
+
+def unpack(message: object) -> tuple[str, Any]:
+    """Return name and payload of a message.
+
+    :raises ValueError: It is not one of ours.
+    """
+    match message:
+        case (str(name), payload):
+            return name, payload
+        case (str(name), payload, "escaped"):
+            return name, _unescape(payload)
+    raise ValueError(f"not a message: {str(message)[:80]!r}")
+
+
+_ESCAPE = "\0surrogates"  # lone surrogates are legal in a str (os.fsdecode), not in UTF-8
+
+
+def _portable(value: object) -> object:
+    """Return the nearest builtin: equal, or else what ``str`` makes of the value."""
+    kind = type(value)
+    if value is None or kind in (bool, float, complex, bytes):
+        return value
+    if kind is int:
+        return value if -(1 << 63) <= value < 1 << 63 else _text(value)  # type: ignore[operator]
+    if kind is str:
+        return _escape(value)  # type: ignore[arg-type]
+    if kind in (list, tuple, set, frozenset):
+        return kind(_portable(each) for each in value)  # type: ignore[attr-defined]
+    if kind is dict:
+        return {_portable(key): _portable(each) for key, each in value.items()}  # type: ignore[attr-defined]
+    for base in (bool, int, float, str, bytes):
+        if isinstance(value, base):
+            plain = base(value)  # type: ignore[arg-type]  # an instance of base
+            text = _text(value)
+            return _portable(plain) if str(plain) == text else _escape(text)
+    return _escape(_text(value))
+
+
+def portable_property(pair: tuple[str, object]) -> tuple[str, object]:
+    """Return a user property whose text stays the same: junitxml writes that.
+
+    In a list, an object of which only text can be carried would be quoted there.
+    """
+    name, value = pair
+    is_container = isinstance(value, (list, tuple, set, frozenset, dict))
+    return name, _text(value) if is_container and not _is_portable(value) else value
+
+
+def _is_portable(value: object, depth: int = 20) -> bool:
+    kind = type(value)
+    if kind in (list, tuple, set, frozenset, dict):
+        parts: Any = value.items() if kind is dict else value  # type: ignore[attr-defined]
+        return depth > 0 and all(_is_portable(each, depth - 1) for each in parts)
+    if kind is int:
+        return -(1 << 63) <= value < 1 << 63  # type: ignore[operator]
+    return value is None or kind in (bool, float, complex, bytes, str)
+
+
+def _text(value: object) -> str:
+    try:
+        return str.__str__(str(value))
+    except (Exception, SystemExit) as error:
+        return f"<{type(value).__name__} whose text cannot be had: {type(error).__name__}>"
+
+
+def _escape(text: str) -> object:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return (_ESCAPE, text.encode("utf-8", "surrogatepass"))
+    return text
+
+
+def _unescape(value: Any) -> Any:
+    if type(value) is tuple and len(value) == 2 and value[0] == _ESCAPE:
+        return value[1].decode("utf-8", "surrogatepass")
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(_unescape(each) for each in value)
+    if type(value) is dict:
+        return {_unescape(key): _unescape(each) for key, each in value.items()}
+    return value
+
+
+_REPEATED = {"n": "nodeid", "l": "location", "k": "keywords"}
+_AS_BEFORE = "$as_before"
+
+
+class Repeated:
+    """What the messages of one test repeat: sent once, brought back where they are heard.
+
+    One in the child and one in the pytest process, for messages told one after the other.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}
+
+    def leave_out(self, payload: Any) -> Any:
+        """Return a payload without what was told before it."""
+        data = _data_of(payload)
+        told, same = dict(data), ""
+        for letter, name in _REPEATED.items():
+            if name in data and self._known.get(name) == data[name]:
+                same += letter
+                del told[name]
+        self._note(data)
+        told[_AS_BEFORE] = same
+        return (told, *payload[1:]) if isinstance(payload, tuple) else told
+
+    def bring_back(self, payload: Any) -> None:
+        """Complete a payload that was sent."""
+        data = _data_of(payload)
+        if isinstance(data, dict):
+            for letter in str(data.pop(_AS_BEFORE, "")):
+                name = _REPEATED.get(letter, "")
+                known = self._known.get(name)
+                data[name] = dict(known) if isinstance(known, dict) else known
+            self._note(data)
+
+    def _note(self, data: dict[str, Any]) -> None:
+        self._known.update((name, data[name]) for name in _REPEATED.values() if name in data)
+
+
+def unpack_all(frames: bytes) -> list[tuple[str, Any]]:
+    """Return the messages of frames that were collected.
+
+    :raises FrameError: They are damaged.
+    :raises ValueError: One of them is not ours.
+    """
+    repeated = Repeated()
+    messages = [unpack(message) for message in Decoder().feed(frames)]
+    for name, payload in messages:
+        if name in REPEATING:
+            repeated.bring_back(payload)
+    return messages
+
+
+def _data_of(payload: Any) -> Any:
+    return payload[0] if isinstance(payload, tuple) and payload else payload
