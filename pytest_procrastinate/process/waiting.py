@@ -322,7 +322,8 @@ class _Sigchld:
     def after_fork(self) -> None:
         """Put all back, except a wakeup descriptor found: it still leads to the parent's loop."""
         self._users.clear()
-        self._install()
+        if self._installed is not self._found:
+            self._install()
         if self._pipe is not None:
             self._found_descriptor = -1
             self._give_wakeup_descriptor_back()
