@@ -84,6 +84,7 @@ MEASURE = textwrap.dedent(
         "status": int(status), "wall": wall,
         "cpu": sum(u.ru_utime + u.ru_stime for u in (own, children)),
         "faults": own.ru_minflt + children.ru_minflt, "own_faults": own.ru_minflt,
+        "own_peak_bytes": own.ru_maxrss * 1024,
         "bare": vars(bare),
     }
     open(os.environ["TOLD"], "w").write(json.dumps(told))
@@ -109,11 +110,7 @@ def main() -> int:
             f"no such contender: {', '.join(sorted(unknown))}; there are {', '.join(CONTENDERS)}"
         )
     with tempfile.TemporaryDirectory() as folder:
-        suite = pathlib.Path(folder, "test_trivial.py")
-        head = f"import {args.module}\n" if args.module else ""
-        suite.write_text(
-            f"{head}import pytest\n@pytest.mark.parametrize('i', range({args.tests}))\ndef test(i): pass\n"
-        )
+        write_suite(folder, args.tests, args.module)
         figures: dict[str, list[dict[str, float]]] = {
             name: [] for name in ("bare", "plain", *args.contenders)
         }
@@ -129,11 +126,21 @@ def main() -> int:
     return 0
 
 
-def run(folder: str, options: list[str], bare: int = 0) -> dict:
+def write_suite(folder: str, tests: int, module: str, ballast_megabytes: int = 0) -> None:
+    """Write trivial tests, in one file that imports a module and fills memory with small objects."""
+    head = f"import {module}\n" if module else ""
+    head += f"ballast = [bytes(967) for _ in range({ballast_megabytes * 1000})]\n"
+    pathlib.Path(folder, "test_trivial.py").write_text(
+        f"{head}import pytest\n@pytest.mark.parametrize('i', range({tests}))\ndef test(i): pass\n"
+    )
+
+
+def run(folder: str, options: list[str], bare: int = 0, python: str = sys.executable) -> dict:
+    """Run pytest once; return what it used, and what bare forks of the same process use."""
     told = pathlib.Path(folder, "told.json")
     environment = dict(os.environ, BARE=str(bare or ""), TOLD=str(told), PYTEST_ADDOPTS="")
     command = [
-        sys.executable,
+        python,
         "-c",
         MEASURE,
         "-q",
@@ -145,7 +152,7 @@ def run(folder: str, options: list[str], bare: int = 0) -> dict:
         *options,
     ]
     done = subprocess.run(
-        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=900
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=3600
     )
     figures = json.loads(told.read_text())
     if figures["status"]:
