@@ -114,10 +114,13 @@ class Repeated:
     """What the messages of one test repeat: sent once, brought back where they are heard.
 
     One in the child and one in the pytest process, for messages told one after the other.
+
+    :param known: What is known to begin with, where messages are heard: of what is equal to it, no
+        second copy is kept.
     """
 
-    def __init__(self) -> None:
-        self._known: dict[str, Any] = {}
+    def __init__(self, known: dict[str, Any] | None = None) -> None:
+        self._known = known or {}
 
     def leave_out(self, payload: Any) -> Any:
         """Return a payload without what was told before it."""
@@ -135,10 +138,11 @@ class Repeated:
         """Complete a payload that was sent."""
         data = _data_of(payload)
         if isinstance(data, dict):
-            for letter in str(data.pop(_AS_BEFORE, "")):
-                name = _REPEATED.get(letter, "")
+            same = str(data.pop(_AS_BEFORE, ""))
+            for letter, name in _REPEATED.items():
                 known = self._known.get(name)
-                data[name] = dict(known) if isinstance(known, dict) else known
+                if letter in same or (known is not None and data.get(name) == known):
+                    data[name] = dict(known) if isinstance(known, dict) else known
             self._note(data)
 
     def _note(self, data: dict[str, Any]) -> None:

@@ -146,7 +146,13 @@ class Attempt:
         self.fixture = ("", "", "")
         """The broader fixture that was being set up: name, node and index of its parameter."""
         self._told_all = self._child_gone = False
-        self._repeated = Repeated()
+        self._repeated = Repeated(
+            {
+                "nodeid": item.nodeid,
+                "location": item.location,
+                "keywords": dict.fromkeys(item.keywords, 1),
+            }
+        )
         self.cause: Cause = ""
         """Why we end its child, if we do."""
         self.limit: Timeout | None = None
