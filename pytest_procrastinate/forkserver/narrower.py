@@ -100,7 +100,7 @@ class Narrower:
 
     def _note(self, child: ChildProcess, order: Order) -> None:
         self._orders[child] = order
-        child.start_handler = lambda child: self._service.forked(order, child.pid)
+        child.start_handler = lambda child: self._service.forked(order, child)
 
     def _ended(self, child: ChildProcess) -> None:
         order = self._orders.pop(child, None)

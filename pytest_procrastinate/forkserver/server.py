@@ -286,7 +286,7 @@ class Server:
             return True
         self._running[order.number] = program.index
         os.close(order.descriptors[0])
-        self.service.forked(order, forked.pid)
+        self.service.forked(order, forked)
         return False
 
     def _share_machinery(self) -> None:

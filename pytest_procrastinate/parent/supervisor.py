@@ -27,7 +27,7 @@ from pytest_procrastinate.child.supervised import (
 from pytest_procrastinate.options import RUN_SETTINGS, SETTINGS, Settings, Timeout
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.foreground import Terminal
-from pytest_procrastinate.process.child import ChildProcess, State, parent_of
+from pytest_procrastinate.process.child import ChildProcess, State, descends_from_here
 from pytest_procrastinate.process.deadlines import Clock, Ladder, Step
 from pytest_procrastinate.process.manager import ProcessManager
 from pytest_procrastinate.quantities import write_duration
@@ -276,7 +276,7 @@ class Supervisor:
         child = attempt.child
         if child is None or not _runs(child):
             pid = attempt.files.page.pid()
-            if _descends_from_here(pid):
+            if descends_from_here(pid):
                 for signum in signums:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signum)
@@ -293,7 +293,7 @@ class Supervisor:
         for pid in (attempt.files.page.pid(), None if server is None else server.pid):
             # A test has done that to a fork server: there is no other reason.
             is_server = attempt.child is None or pid != attempt.child.pid
-            if pid and is_server and _is_stopped(pid) and _descends_from_here(pid):
+            if pid and is_server and _is_stopped(pid) and descends_from_here(pid):
                 os.kill(pid, signal.SIGCONT)
         child = attempt.child
         if child is None or not _runs(child) or not _is_stopped(child.pid):
@@ -310,17 +310,6 @@ class Supervisor:
 
 def _runs(child: ChildProcess | None) -> bool:
     return child is not None and child.state is State.RUNNING
-
-
-def _descends_from_here(pid: int | None) -> bool:
-    """Whether a process is one of ours: its number was told by who may lie."""
-    for _ in range(8):
-        if pid is None or pid <= 1:
-            return False
-        pid = parent_of(pid)
-        if pid == os.getpid():
-            return True
-    return False
 
 
 def _is_stopped(pid: int | None) -> bool:

@@ -185,10 +185,9 @@ class RemoteForker:
     def incoming_message(self, message: object) -> None:
         """Hear the server."""
         match message:
-            case ("forked", int(number), int(pid)) if number in self.children:
+            case ("forked", int(number), int(pid), int(parent_pid)) if number in self.children:
                 child = self.children[number]
-                assert self.server is not None
-                child.parent_pid = self.server.pid
+                child.parent_pid = parent_pid
                 child.start(pid)
                 if child.error is not None:  # there was nobody to kill when that was found
                     self._manager.kill_process(child, signal.SIGKILL)
@@ -284,9 +283,9 @@ class RemoteService:
         with contextlib.suppress(OSError):
             self._channel.sendall(encode(message), NO_SIGNAL)
 
-    def forked(self, order: Order, pid: int | None) -> None:
-        """Tell that an order's child runs."""
-        self.tell(("forked", order.number, pid))
+    def forked(self, order: Order, child: ChildProcess) -> None:
+        """Tell that an order's child runs, and who may reap it: this server, or one below it."""
+        self.tell(("forked", order.number, child.pid, child.parent_pid))
 
     def ended(self, order: Order, ending: Ending) -> None:
         """Tell how an order's child ended, for good."""

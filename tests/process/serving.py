@@ -45,7 +45,7 @@ class Server:
                 leave(lambda: self.actions[name](channel, order, *arguments))
             if name == "late":
                 self.actions["wait"]()
-            self.service.forked(order, forked.pid)
+            self.service.forked(order, forked)
         for descriptor in order.descriptors:
             os.close(descriptor)
 

@@ -7,11 +7,12 @@ import os
 import signal
 
 import pytest
-from managing import Act, finish, run, step_until
+from managing import Act, Heard, finish, run, step_until
 from watching import HANG_SECONDS, every_waiter, every_waiter_with_sigchld, fork, raise_signal
 
-from pytest_procrastinate.process.child import State, parent_of
+from pytest_procrastinate.process.child import ChildProcess, State, parent_of
 from pytest_procrastinate.process.cleanup import lead_own_group
+from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.inherited import is_running, wait_for_end
 
 
@@ -191,9 +192,10 @@ def test_a_process_that_is_not_of_this_child_is_never_signalled(manager, ready):
     child = manager.create_process(Act(waits(ready)))
     ready.hear()
     pid = child.pid
-    child.pid, child.parent_pid = 1, None  # as a server that lies may tell
-    manager.kill_process(child, signal.SIGKILL)
-    manager.kill_group(child, signal.SIGKILL)
+    for lie in ((1, None), (1, 0), (os.getppid(), parent_of(os.getppid()))):
+        child.pid, child.parent_pid = lie  # as a server that lies may tell
+        manager.kill_process(child, signal.SIGKILL)
+        manager.kill_group(child, signal.SIGKILL)
     child.pid, child.parent_pid = pid, os.getpid()
     manager.kill_process(child, signal.SIGKILL)
     finish(manager)
@@ -201,6 +203,25 @@ def test_a_process_that_is_not_of_this_child_is_never_signalled(manager, ready):
     assert state_of(stranger) == "S"
     os.kill(stranger, signal.SIGKILL)
     os.waitpid(stranger, 0)
+
+
+def test_a_child_that_a_servers_own_child_has_forked_is_signalled(manager, ready):
+    def act(channel):
+        channel((os.getpid(), grandchild := fork(waits(ready))))
+        os.waitpid(grandchild, 0)
+
+    heard = Heard()
+    server = manager.create_process(Act(act, heard))
+    ready.hear()
+    step_until(manager, lambda: heard.messages)
+    below = ChildProcess(None, None)
+    below.start(heard.messages[0][1])
+    below.parent_pid = heard.messages[0][0]
+    manager.look_after(below, local=False)
+    manager.kill_process(below, signal.SIGKILL)
+    step_until(manager, lambda: server.removable)
+    below.stop(Ending.lost(0))
+    finish(manager)
 
 
 @pytest.mark.parametrize("name", ["plain", "with ) (a bracket"])
