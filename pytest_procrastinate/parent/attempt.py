@@ -264,6 +264,7 @@ class Attempt:
         if self._is_done():  # it died between its last word and its leave
             self._leave(ending)
             return
+        self.forget_teardown()
         refusal = self.child.refusal
         if refusal is not None and not self.cause and (refusal != SERVER_DIED or not self.began):
             self.refuse(refusal)
@@ -309,12 +310,14 @@ class Attempt:
         return []
 
     def forget_teardown(self) -> None:
-        """Forget the report of the test's own teardown: that of its scopes went on, and badly."""
+        """Forget that the test's own teardown passed: something came after it, and went badly."""
         names = [name for name, _ in self.messages]
         if "pytest_runtest_logreport" not in names or self.told_phase != "teardown":
             return
-        self.told_phase = "call"
         last = len(names) - 1 - names[::-1].index("pytest_runtest_logreport")
+        if self.messages[last][1][0].get("outcome") != "passed":
+            return
+        self.told_phase = "call"
         after = [
             told for told in self.messages[last + 1 :] if told[0] != "pytest_runtest_logfinish"
         ]

@@ -313,8 +313,14 @@ def _runs(child: ChildProcess | None) -> bool:
 
 
 def _is_stopped(pid: int | None) -> bool:
+    """Whether nothing but a signal makes a process go on (proc(5)): no debugger has stopped it."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] == b"T"
-    except (OSError, IndexError):
+            state, parent, *_ = file.read().rpartition(b")")[2].split()
+        if state != b"t":
+            return state == b"T"
+        with open(f"/proc/{pid}/status", "rb") as file:
+            # By PTRACE_TRACEME the parent, which is no debugger, is to let it go on at each signal.
+            return b"\nTracerPid:\t%s\n" % parent in file.read()
+    except (OSError, ValueError):
         return False

@@ -216,3 +216,94 @@ def test_report_of_50_megabytes_and_output_of_100_arrive_whole(pytester):
         ("passed", 0, 100 * 1024 * 1024, 2),
         ("passed", 0, 0, 2),
     ]
+
+
+def test_output_of_any_size_is_told_to_its_last_megabytes(pytester):
+    """A file may be larger than all memory, with nothing in it."""
+    pytester.makeconftest(
+        """
+        import noting
+
+        def pytest_runtest_logreport(report):
+            if report.failed:
+                for name, text in report.sections:
+                    first, _, rest = text.partition("\\n")
+                    noting.note("section", first, rest[-8:-1], len(rest))
+                report.sections.clear()
+        """
+    )
+    pytester.makepyfile(
+        """
+        import os
+
+        def test_much():
+            for i in range(9000): os.write(2, b"%07d\\n" % i * 1024)
+            os.abort()
+
+        def test_nothing():
+            os.write(1, b"before")
+            os.ftruncate(1, 1 << 40)
+            os.abort()
+
+        def test_after(): pass
+        """
+    )
+
+    told = forked(pytester, "--tb=no")
+
+    told.result.assert_outcomes(failed=2, passed=1)
+    most = 64 << 20
+    assert [words[1:] for words in told.noted("section")] == [
+        [f"[left out: the first {9000 * 8 * 1024 - most} bytes]", "0008999", str(most)],
+        [f"[left out: the first {(1 << 40) - most} bytes]", "", "0"],
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "deed",
+    ["os.kill(os.getpid(), signal.SIGUSR1)", "os.abort()", "os.execv('/bin/true', ['true'])"],
+)
+def test_a_test_that_waits_for_a_debugger_that_is_none_is_ended(pytester, deed):
+    pytester.makepyfile(
+        f"""
+        import ctypes, os, signal
+
+        def test_victim():
+            ctypes.CDLL(None).ptrace(0, 0, 0, 0)  # PTRACE_TRACEME: it is stopped at each signal
+            {deed}
+
+        def test_after(): pass
+        """
+    )
+
+    told = forked(pytester)
+
+    told.result.assert_outcomes(failed=1, passed=1)
+    told.result.stdout.fnmatch_lines(["*was stopped and did not go on (*SIGKILL) in call*"])
+
+
+def test_a_child_that_dies_after_its_teardown_has_one_report_of_it(pytester):
+    pytester.makepyfile(
+        """
+        import os, sys
+
+        class Stream:
+            def write(self, text): pass
+            def flush(self): os._exit(3)
+
+        def test_victim(): sys.__stdout__ = Stream()
+        def test_victim_that_fails():
+            sys.__stdout__ = Stream()
+            assert 0
+        def test_after(): pass
+        """
+    )
+
+    verdicts = forked(pytester).verdicts()
+
+    assert verdicts == {
+        "test_victim": ["setup passed", "call passed", "teardown failed"],
+        "test_victim_that_fails": ["setup passed", "call failed", "teardown failed"],
+        "test_after": ["setup passed", "call passed", "teardown passed"],
+    }

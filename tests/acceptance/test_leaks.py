@@ -160,3 +160,24 @@ def test_what_a_shared_fixture_or_a_conftest_starts_is_no_leftover(run, pytester
 
     result.assert_outcomes(passed=2)
     result.stdout.no_fnmatch_line("forked: *")
+
+
+@pytest.mark.parametrize("capture", ["fd", "sys", "no"])
+def test_what_standard_descriptors_lead_to_is_no_leftover(run, capture):
+    """A test for which a shared fixture is set up begins while pytest captures."""
+    result, _ = run(
+        "--forked-leaks=fail",
+        f"--capture={capture}",
+        source="""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def shared(): return []
+
+        def test_first(): pass
+        def test_sets_up(shared): pass
+        def test_has_it(shared): pass
+        """,
+    )
+
+    result.assert_outcomes(passed=3)
