@@ -24,7 +24,7 @@ _HEAD = struct.Struct(
     "=BxxxIdd"
 )  # phase, bytes of untold frames, when the test and the phase began
 _ASKED_AT, _TAKEN_AT = 32, 33  # a byte each: why the parent signals; the child has noticed
-_DEBUGGER_AT = 34  # a byte: a person is at work in the child
+_DEBUGGER_AT, _DEBUGGER = 34, 0xDB  # a byte: a person is at work in the child, not just any garbage
 _PID_AT = 36  # four bytes: who is at work
 _NOTE_AT, _NOTE_BYTES = 64, 448
 _FRAMES_AT = _NOTE_AT + _NOTE_BYTES
@@ -110,11 +110,11 @@ class Page:
 
     def note_debugger(self, is_open: bool) -> None:
         """Note that a person is at work in the child, or no more."""
-        self._memory[_DEBUGGER_AT] = is_open
+        self._memory[_DEBUGGER_AT] = _DEBUGGER if is_open else 0
 
     def debugger_is_open(self) -> bool:
         """Whether a person is at work in the child."""
-        return self._memory[_DEBUGGER_AT] != 0
+        return self._memory[_DEBUGGER_AT] == _DEBUGGER
 
     def note_pid(self) -> None:
         """Note that this process is at work for the test."""

@@ -24,7 +24,7 @@ from pytest_procrastinate.process.cleanup import (
     ignore_terminal_output_stops,
     reset_signals,
 )
-from pytest_procrastinate.process.limits import Limits
+from pytest_procrastinate.process.limits import Limits, MemoryLimit
 from pytest_procrastinate.quantities import write_duration
 
 # Real-time signals from the upper end, which neither glibc nor a runtime takes for itself.
@@ -54,6 +54,7 @@ class TimedPhases(PhaseMarker):
         self._faults = -1
         self._fault_descriptor = fault_descriptor
         self._things: OwnThings | None = None
+        self._memory: MemoryLimit | None = None
         self._phase = ""
         self._fired = False
         self._raised_in = ""
@@ -68,6 +69,7 @@ class TimedPhases(PhaseMarker):
     def watch_things(self, settings: Settings) -> None:
         """Set the limits of this test and note what it finds, in its own child."""
         Limits(settings.memory_limit_bytes, settings.cpu_limit_seconds).set_here()
+        self._memory = MemoryLimit() if settings.memory_limit_bytes is not None else None
         if settings.cpu_limit_seconds is not None:
             faulthandler.register(signal.SIGXCPU, file=self._fault_descriptor, chain=True)
         self._things = None
@@ -109,12 +111,18 @@ class TimedPhases(PhaseMarker):
             return (yield)
         self.page.enter(phase)
         self._phase = phase
+        if self._memory is not None and phase == "setup":
+            self._memory.set_again()
+        raised = True
         try:
             if self._fired and not self._raised_in and phase != "teardown":
                 self._raise()
             value = yield
+            raised = False
         finally:
             self._phase = ""
+            if self._memory is not None and (raised or phase == "teardown"):
+                self._memory.lift()  # pytest makes a report of it, and that has to be told
             if self._raised_in == phase:
                 self._keep_stacks(phase)
         if phase == "call" and self._item is not None:

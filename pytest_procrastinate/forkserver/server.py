@@ -375,10 +375,12 @@ class Server:
         if anything_to_tear_down(self.session, nextitem):
             if died is None:  # otherwise the test's files hold what the dead one wrote
                 program.point_here()
+                program.files.page.begin()
+                self.prepared.marker.begin(program.item, program.files)
             self.prepared.call_hook("pytest_forked_leaving_scopes", program.item)
             with self.prepared.teller.collecting() as frames:
                 try:
-                    report = tear_down_scopes(program.item, nextitem)
+                    report = tear_down_scopes(program.item, nextitem, marker=self.prepared.marker)
                     program.item.config.hook.pytest_runtest_logreport(report=report)
                 except (pytest.exit.Exception, KeyboardInterrupt) as error:
                     self.prepared.teller.tell("raised", told_exception(error))

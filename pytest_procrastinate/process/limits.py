@@ -111,6 +111,27 @@ class Limits:
         return full and name_signal(ending.signal) in _CRASHES_OF_FULL_MEMORY
 
 
+class MemoryLimit:
+    """The memory limit that this process has now: lifted while it tells that it went over it."""
+
+    def __init__(self) -> None:
+        self._limits = resource.getrlimit(resource.RLIMIT_DATA)
+
+    def lift(self) -> None:
+        """Let this process allocate as much as the hard limit allows."""
+        self._change(self._limits[1], self._limits[1])
+
+    def set_again(self) -> None:
+        """Set the limit that was found."""
+        self._change(*self._limits)
+
+    def _change(self, soft: int, hard: int) -> None:
+        try:
+            resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+        except (OSError, ValueError):  # the test has lowered the hard limit itself
+            pass
+
+
 def _lower(which: int, soft: int, hard: int | None = None) -> None:
     """Set a limit, nowhere above the inherited one."""
     inherited_soft, inherited_hard = resource.getrlimit(which)

@@ -272,17 +272,20 @@ def tear_down_scopes(
     item: pytest.Item,
     nextitem: pytest.Item | None,
     record_warning: Callable[[dict[str, Any]], None] | None = None,
+    marker: object = None,
 ) -> pytest.TestReport:
     """Tear down the scopes that end with ``item``, as the end of its teardown; return the report.
 
     Only pytest's own implementations run: others have seen the test's teardown in its child.
 
     :param record_warning: Called with the arguments of ``pytest_warning_recorded``, in place of it.
+    :param marker: A plugin of ours whose implementation runs as well.
     """
     config = item.config
     manager = config.pluginmanager
     others = [plugin for plugin in manager.get_plugins() if not _is_pytests_own(plugin)]
-    tear_down = manager.subset_hook_caller("pytest_runtest_teardown", others)
+    but_marker = [plugin for plugin in others if plugin is not marker]
+    tear_down = manager.subset_hook_caller("pytest_runtest_teardown", but_marker)
     make_report = manager.subset_hook_caller("pytest_runtest_makereport", others)
     item._report_sections.clear()
     item.stash[caplog_records_key] = {}

@@ -56,3 +56,59 @@ def test_cpu_time_over_the_limit_is_told_with_the_stack(pytester):
             "limit: 1 s of CPU time (RLIMIT_CPU)",
         ]
     )
+
+
+@pytest.mark.parametrize("kept", ["in the test", "for good"])
+@pytest.mark.parametrize("piece", ["bytes(1000)", "[piece]", "object()"])
+def test_memory_to_the_last_byte_is_a_memory_error_that_can_be_told(pytester, kept, piece):
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        for_good = []
+
+        @pytest.fixture
+        def resource():
+            yield
+            assert bytes(1 << 20)
+
+        def test_victim(resource):
+            pieces = for_good if {kept == "for good"} else []
+            piece = None
+            while True:
+                pieces.append(piece := {piece})
+
+        def test_after(): pass
+        """
+    )
+
+    result = pytester.runpytest_subprocess(
+        "--forked", "--forked-memory-limit=30M", timeout=TIMEOUT_SECONDS
+    )
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["E *MemoryError"])
+
+
+def test_the_memory_limit_holds_for_each_test_of_a_child(pytester):
+    pytester.makepyfile(
+        """
+        import resource
+
+        def limit():
+            return resource.getrlimit(resource.RLIMIT_DATA)[0]
+
+        def test_one():
+            assert limit() == resource.RLIM_INFINITY
+
+        def test_two():
+            assert limit() == resource.RLIM_INFINITY
+        """
+    )
+
+    result = pytester.runpytest_subprocess(
+        "--forked", "--forked-scope=module", "--forked-memory-limit=30M", timeout=TIMEOUT_SECONDS
+    )
+
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["E *assert *== -1*"] * 2)
