@@ -79,10 +79,14 @@ class Sharing:
                 return False
         return True
 
-    def is_shared(self, item: pytest.Item, definition: Any) -> bool:
-        """Whether a fixture is set up here: it, and all that it asks for, may be shared."""
+    def is_shared(self, item: pytest.Item, definition: Any, asked_by: tuple[Any, ...] = ()) -> bool:
+        """Whether a fixture is set up here: it, and all that it asks for, may be shared.
+
+        :param asked_by: The fixtures that ask for it, each for the next.
+        """
+        chain = (*asked_by, definition)
         return self.may_share(item, definition) and all(
-            self.is_shared(item, each) for each in asked_for(item, definition)
+            self.is_shared(item, each, chain) for each in asked_for(item, chain)
         )
 
     def missing_beside(self, item: pytest.Item) -> list[Any]:
@@ -103,7 +107,9 @@ class Sharing:
         )
 
     def has_all_broader(self, items: Iterable[pytest.Item], node: Any, scope: str) -> bool:
-        """Whether the tests of a scope find all set up that is broader than it.
+        """Whether the tests of a scope find all set up that is broader than it, and leave it so.
+
+        ``parametrize(indirect=True)`` gives what a fixture overrides the scope of that fixture as well.
 
         :param items: From the first of its tests on.
         """
@@ -113,7 +119,7 @@ class Sharing:
                 return True
             for _, definition, parameter in fixtures_of(item):
                 if (
-                    scope_of(item, definition) in broader
+                    (scope_of(item, definition) in broader or definition.cached_result is not None)
                     and self.is_shared(item, definition)
                     and not is_set_up(definition, parameter)
                 ):

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from _pytest.doctest import DoctestItem
+from _pytest.fixtures import FixtureManager
 
 from pytest_procrastinate.pytest_private.hooks import OUTCOMES
 
 NO_PARAMETER = object()
+TAKES_NODEID = "nodeid" in FixtureManager.getfixturedefs.__code__.co_varnames  # 8.0
 
 
 def forget_result(definition: Any) -> None:
@@ -23,15 +26,25 @@ def fixtures_of(item: pytest.Item) -> Iterator[tuple[str, Any, Any]]:
 
     ``item._fixtureinfo``: what is asked for while the test runs is not in it. The parameter is
     :data:`NO_PARAMETER` where there is none. What overrides a fixture, and asks for it, comes
-    right after it, under the same name.
+    right after it, under the same name. What pytest asks for itself comes last.
     """
-    info = getattr(item, "_fixtureinfo", None)
-    if info is None:
+    if not hasattr(item, "_fixtureinfo"):
         return
     parameters = getattr(getattr(item, "callspec", None), "params", {})
-    for name in getattr(item, "fixturenames", ()):
-        for definition in _used(info.name2fixturedefs.get(name, ())):
+    names = getattr(item, "fixturenames", ())
+    asked_by_pytest = ("doctest_namespace",) if isinstance(item, DoctestItem) else ()
+    for name in dict.fromkeys((*names, *asked_by_pytest)):
+        for definition in _used(_visible(item, name)):
             yield name, definition, parameters.get(name, NO_PARAMETER)
+
+
+def _visible(item: Any, name: str) -> Sequence[Any]:
+    """Return the fixtures of a name that an item sees, the last of which it would be given."""
+    definitions = item._fixtureinfo.name2fixturedefs.get(name)
+    if definitions is None and name != "request":
+        node = item.nodeid if TAKES_NODEID else item
+        definitions = item.session._fixturemanager.getfixturedefs(name, node)
+    return definitions or ()
 
 
 def _used(definitions: Sequence[Any]) -> Sequence[Any]:
@@ -42,17 +55,18 @@ def _used(definitions: Sequence[Any]) -> Sequence[Any]:
     return definitions[first:]
 
 
-def asked_for(item: pytest.Item, definition: Any) -> Iterator[Any]:
-    """Give the fixtures that a fixture asks for by its arguments; an overridden one of its own name.
+def asked_for(item: pytest.Item, chain: Sequence[Any]) -> Iterator[Any]:
+    """Give the fixtures that the last one of a chain asks for by its arguments.
 
-    Of a fixture that is only asked for as another one is set up, the item knows no such override.
+    :param chain: Each asks for the next. A name that is in it already stands for what the fixture
+        of that name overrides (``FixtureRequest._get_active_fixturedef``).
     """
-    named = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
-    for name in definition.argnames:
-        definitions = named.get(name, ())
-        if name == definition.argname:
+    for name in chain[-1].argnames:
+        definitions = _visible(item, name)
+        same_name = [each for each in chain if each.argname == name]
+        if same_name:
             known = list(definitions)
-            definitions = known[: known.index(definition)] if definition in known else ()
+            definitions = known[: known.index(same_name[-1])] if same_name[-1] in known else ()
         if definitions:
             yield definitions[-1]
 
@@ -65,7 +79,7 @@ def set_up_now(item: pytest.Item, definition: Any) -> None:
     """
     name = definition.argname
     request = type(item._request)(item, _ispytest=True)  # type: ignore[attr-defined]
-    definitions = list(request._arg2fixturedefs[name])
+    definitions = list(_visible(item, name))
     visible = definitions[: definitions.index(definition) + 1]
     request._arg2fixturedefs = {**request._arg2fixturedefs, name: visible}
     try:

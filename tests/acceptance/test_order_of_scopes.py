@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from comparing import compare, forked
+from comparing import compare, forked, plain
 
 STEPS = """
 import noting, os, pytest, unittest
@@ -28,6 +28,18 @@ def f(request): yield from steps(request)
 class TestC:
     @pytest.mark.parametrize("f", ["i", "j", "i"], indirect=True)
     def test_it(self, f): noting.note("step", "runs", f)
+"""
+SESSION_FIXTURE = """
+@pytest.fixture(scope="session")
+def f(request): yield from steps(request)
+"""
+OVERRIDDEN_FIXTURE_IS_GIVEN_A_PARAMETER = """
+@pytest.fixture(scope="module")
+def f(request, f): yield from steps(request)
+def test_a(f): noting.note("step", "a", f)
+class TestC:
+    @pytest.mark.parametrize("f", ["i"], indirect=True)
+    def test_b(self, f): noting.note("step", "b", f)
 """
 BROAD_FIXTURE_SET_UP_ANEW_FOR_ONE_TEST = """
 @pytest.fixture(scope="session")
@@ -69,6 +81,18 @@ class TestC:
     def f(self, f): noting.note("step", "own f")
     def test_a(self, f, g, wide): noting.note("step", "a")
 def test_b(f, g): noting.note("step", "b")
+"""
+OVERRIDDEN_BY_WHAT_ASKS_FOR_IT_THROUGH_ANOTHER = """
+@pytest.fixture(scope="module")
+def f(request, through): yield from steps(request)
+def test_a(f): noting.note("step", "a", f)
+def test_b(f): noting.note("step", "b", f)
+"""
+ASKS_FOR_THE_ONE_ABOVE = """
+@pytest.fixture(scope="session")
+def f(request): yield from steps(request)
+@pytest.fixture(scope="module")
+def through(request, f): yield from steps(request)
 """
 PACKAGE = """
 @pytest.fixture(scope="package")
@@ -124,6 +148,56 @@ def test_a_fixture_that_is_overridden_and_asked_for_is_shared_as_well(pytester, 
 
     one, other = compare(pytester)
 
+    assert steps_of(one) == steps_of(other)
+
+
+def test_a_fixture_that_is_overridden_may_be_given_a_parameter(pytester):
+    pytester.makeconftest(STEPS + SESSION_FIXTURE)
+    pytester.makepyfile(test_it=STEPS + OVERRIDDEN_FIXTURE_IS_GIVEN_A_PARAMETER)
+
+    one, other = compare(pytester)
+
+    assert steps_of(one) == steps_of(other)
+
+
+def test_a_fixture_that_is_overridden_may_be_asked_for_through_another(pytester):
+    """To ``through``, pytest gives the ``f`` that is overridden: the other asks for it."""
+    pytester.makeconftest(STEPS + ASKS_FOR_THE_ONE_ABOVE)
+    pytester.makepyfile(test_it=STEPS + OVERRIDDEN_BY_WHAT_ASKS_FOR_IT_THROUGH_ANOTHER)
+
+    one, other = compare(pytester)
+
+    assert steps_of(one) == steps_of(other)
+
+
+PARAMETERS_TAKE_TURNS = """
+@pytest.fixture(scope="session")
+def base(): yield
+@pytest.fixture(scope="class")
+def f(request, base): yield from steps(request)
+class TestC:
+    @pytest.mark.parametrize("f", ["i", "j"] * 6, indirect=True)
+    def test_it(self, f): noting.note("step", "runs", f)
+"""
+
+
+def test_parameters_that_take_turns_are_each_set_up_anew_with_several_jobs(pytester):
+    """A test forked ahead of another that changes a parameter must not inherit the one before."""
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_collection_modifyitems(items):
+            items.sort(key=lambda item: item.callspec.indices["f"])
+        """
+    )
+    pytester.makepyfile(test_it=STEPS + PARAMETERS_TAKE_TURNS)
+
+    one = plain(pytester)
+    other = forked(pytester, "--forked-jobs=2")
+
+    assert len(steps_of(one)) == 36
     assert steps_of(one) == steps_of(other)
 
 

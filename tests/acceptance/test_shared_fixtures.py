@@ -241,6 +241,42 @@ def test_what_set_up_options_show_is_what_a_plain_run_shows(pytester, option):
     assert words(one) == words(other)
 
 
+def test_the_namespace_of_doctests_is_set_up_once(pytester):
+    """Pytest asks for it when a doctest is set up: it is none of the item's own fixtures."""
+    pytester.makeconftest(
+        """
+        import noting, pytest
+
+        @pytest.fixture(scope="session")
+        def doctest_namespace():
+            noting.note("up")
+            yield {"three": 3}
+            noting.note("down")
+        """
+    )
+    pytester.makepyfile(
+        '''
+        def one():
+            """
+            >>> three
+            3
+            """
+
+        def other():
+            """
+            >>> three + 1
+            4
+            """
+
+        def test_it(): pass
+        '''
+    )
+
+    one, other = compare(pytester, "--doctest-modules", "--setup-show")
+
+    assert len(one.noted("up")) == len(other.noted("up")) == len(other.noted("down")) == 1
+
+
 @needs_xdist
 def test_each_worker_of_xdist_sets_up_a_session_fixture_once(pytester):
     pytester.makepyfile(

@@ -50,7 +50,7 @@ def test_fixtures_of_an_item_that_is_no_function_are_none(item):
 
 def test_asked_for_gives_what_a_fixture_asks_for(item, definitions):
     asked = {
-        name: [each.argname for each in private.asked_for(item, definition)]
+        name: [each.argname for each in private.asked_for(item, [definition])]
         for name, definition in definitions.items()
     }
 
