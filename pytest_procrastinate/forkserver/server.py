@@ -8,7 +8,6 @@ where the test's own set-up begins: the child goes on as if nothing had happened
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from pytest_procrastinate.child.supervised import TimedPhases
 from pytest_procrastinate.child.telling import Teller
 from pytest_procrastinate.forkserver.announcing import announce
 from pytest_procrastinate.forkserver.beginning import Beginning
+from pytest_procrastinate.forkserver.machinery import Machinery
 from pytest_procrastinate.forkserver.narrower import Narrower
 from pytest_procrastinate.forkserver.programs import Programs
 from pytest_procrastinate.forkserver.sharing import Sharing
@@ -35,14 +35,12 @@ from pytest_procrastinate.forkserver.watchdogs import Watchdogs
 from pytest_procrastinate.process.child import Channel, ChildProcess, InChild, leave
 from pytest_procrastinate.process.cleanup import SignalState, high_duplicate
 from pytest_procrastinate.process.ending import Ending
-from pytest_procrastinate.process.immortal import make_definitions_immortal, make_immortal
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.remote import Order, RemoteForker, RemoteService
 from pytest_procrastinate.process.task import Endpoint
 from pytest_procrastinate.pytest_private import (
     Inherited,
     anything_to_tear_down,
-    hook_machinery,
     leave_item,
     may_skip,
     pop_scopes,
@@ -50,9 +48,6 @@ from pytest_procrastinate.pytest_private import (
     tear_down_all,
     tear_down_scopes,
 )
-
-PAYS_FROM = 30  # children: to make much immortal takes some 50 ms, and saves some 2 ms with each
-PACKAGES = ("_pytest", "pytest", "pluggy", "execnet", "pytest_procrastinate")
 
 
 class ForkServer:
@@ -123,7 +118,7 @@ class Server:
         self._running: dict[int, int] = {}
         self._leaving: dict[int, tuple[ChildProgram, pytest.Item | None, int | None]] = {}
         self._passed = -1
-        self._pays_from = PAYS_FROM
+        self._machinery = Machinery(self.session.config)
         self._ends = False
         self._left_below: dict[int, tuple[bytes, object]] = {}
         self.narrowers: list[Narrower] = []
@@ -147,9 +142,10 @@ class Server:
             self.manager.step()
             while self._leaving and self._leave(min(self._leaving)):
                 pass  # in order: a later one may end the scope that an earlier one is within
-            ready = self._turns.ready
-            while ready and self._is_free_for(ready[0][1]):
-                self._take_up(*ready.pop(0))
+            while (turn := self._turns.first_open()) and self._is_free_for(turn[1]):
+                self._turns.take(turn[0])
+                self._take_up(*turn)
+                self._pass_on()
         for narrower in self.narrowers:
             narrower.dismiss()
         end_children(self.manager, [narrower.server for narrower in self.narrowers])
@@ -198,18 +194,36 @@ class Server:
 
     def _fork_ordered(self, order: Order) -> None:
         program = self._programs.of_order(order)
+        if self._goes(program, [before for _, before in self._turns]):
+            self._go(order, program)
+        else:
+            self._turns.wait(order, program)
+
+    def _pass_on(self) -> None:
+        """Have those forked that wait and need not any more, now that one more item is begun."""
+        before: list[ChildProgram] = []
+        for order, program in self._turns:
+            if self._goes(program, before):
+                self._turns.take(order)
+                self._go(order, program)
+            else:
+                before.append(program)
+
+    def _goes(self, program: ChildProgram, before: list[ChildProgram]) -> bool:
+        """Whether an item needs not wait for its turn, nor for those that wait ``before`` it."""
+        if not all(self._is_ready_for(each.item) for each in before):
+            return False  # what they set up, or end, it inherits: from a narrower server as well
         self._pop_empty_scopes(program.item)
+        return self._narrower_for(program.item) is not None or (
+            self._is_ready_for(program.item) and not self._may_skip(program)
+        )
+
+    def _go(self, order: Order, program: ChildProgram) -> None:
         narrower = self._narrower_for(program.item)
         if narrower is not None:
             narrower.fork(order, program)
-        elif (
-            self._is_ready_for(program.item)
-            and not self._may_skip(program)
-            and all(self._is_ready_for(before.item) for before in self._turns.programs())
-        ):
-            self.fork(order, program)
         else:
-            self._turns.wait(order, program)
+            self.fork(order, program)
 
     def _is_ready_for(self, item: pytest.Item) -> bool:
         """Whether a child forked now would find all that it shares, and nothing else."""
@@ -217,9 +231,8 @@ class Server:
 
     def _take_up(self, order: Order, program: ChildProgram) -> None:
         """Run an item whose turn has come: by now somebody else may be the one to begin it."""
-        narrower = self._narrower_for(program.item)
-        if narrower is not None:
-            narrower.fork(order, program)
+        if self._narrower_for(program.item) is not None:
+            self._go(order, program)
             return
         channel = Channel.from_descriptor(os.dup(order.descriptors[0]))
         word = channel.wait()
@@ -264,7 +277,7 @@ class Server:
 
         :param begun: The item's protocol is under way.
         """
-        self._share_machinery()
+        self._machinery.share()
         self._programs.note_others(program.number)
         watchdogs = Watchdogs()
         watchdogs.disarm()
@@ -288,13 +301,6 @@ class Server:
         os.close(order.descriptors[0])
         self.service.forked(order, forked)
         return False
-
-    def _share_machinery(self) -> None:
-        """Have children share what they need to run any test, once there are many of them."""
-        self._pays_from -= 1
-        if self._pays_from == 0:
-            make_definitions_immortal({*PACKAGES, *sys.stdlib_module_names})
-            make_immortal(hook_machinery(self.session.config))
 
     def channel_in_child(self, order: Order, program: ChildProgram) -> Channel:
         """Let go of all that belongs to the server and to other tests; return the test's channel."""

@@ -11,15 +11,15 @@ from pytest_procrastinate.process.remote import Order
 
 
 class Turns:
-    """The items not begun, in the order of their turn.
-
-    :ivar ready: Those whose gate is open.
-    """
+    """The items not begun. Iteration gives them as they were ordered: that is pytest's order."""
 
     def __init__(self, manager: ProcessManager) -> None:
-        self.ready: list[tuple[Order, ChildProgram]] = []
         self._manager = manager
         self._waiting: dict[int, tuple[Order, ChildProgram]] = {}
+        self._open: list[int] = []
+
+    def __iter__(self) -> Iterator[tuple[Order, ChildProgram]]:
+        return iter(list(self._waiting.values()))
 
     def wait(self, order: Order, program: ChildProgram) -> None:
         """Have the item begun once its gate opens: the test before it has ended by then."""
@@ -27,25 +27,30 @@ class Turns:
 
         def opened() -> None:
             self._manager.unwatch(gate)
-            self.ready.append(self._waiting.pop(order.number))
+            self._open.append(order.number)
 
         self._waiting[order.number] = order, program
         self._manager.watch(gate, opened)
 
-    def programs(self) -> Iterator[ChildProgram]:
-        """Give the programs of all: they may set up, or end, what a test after them inherits."""
-        for _, program in (*self._waiting.values(), *self.ready):
-            yield program
+    def first_open(self) -> tuple[Order, ChildProgram] | None:
+        """Return the first item whose gate is open, if any."""
+        return self._waiting[self._open[0]] if self._open else None
+
+    def take(self, order: Order) -> None:
+        """Take an item out: it is begun now, or somebody else waits at its gate."""
+        if order.number in self._open:
+            self._open.remove(order.number)
+        else:
+            self._manager.unwatch(order.descriptors[0])
+        del self._waiting[order.number]
 
     def forget(self) -> None:
         """Forget all: the run stops."""
-        for order, _ in self._waiting.values():
-            self._manager.unwatch(order.descriptors[0])
-        self.close()
-        self._waiting.clear()
-        self.ready.clear()
+        for order, _ in self:
+            self.take(order)
+            os.close(order.descriptors[0])
 
     def close(self) -> None:
         """Let go of their gates, in a child."""
-        for order, _ in (*self._waiting.values(), *self.ready):
+        for order, _ in self:
             os.close(order.descriptors[0])
