@@ -41,14 +41,20 @@ class Terminal:
             return False
         return True
 
-    def take_back(self) -> None:
-        """Be in the foreground again, with the terminal's modes as they were."""
+    def take_back(self, *groups: int | None) -> None:
+        """Be in the foreground again, with the terminal's modes as they were.
+
+        :param groups: From these process groups, if one of them has it. A person may have given it to
+            another (``bg``).
+        """
         if self._descriptor == -1:
             return
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
         try:
-            if os.tcgetpgrp(self._descriptor) != os.getpgrp():
+            if (holder := os.tcgetpgrp(self._descriptor)) in groups:
                 os.tcsetpgrp(self._descriptor, os.getpgrp())
+            elif holder != os.getpgrp():
+                return
             if termios.tcgetattr(self._descriptor) != self._modes:
                 termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._modes)
         except (OSError, termios.error):  # the terminal has gone

@@ -313,7 +313,8 @@ class ForkedRun:
         """See to what a child has left, and to why it ended."""
         if attempt.ending is not None:
             attempt.ending = self._breaches.explain(attempt)
-        self._terminal.take_back()
+        child = None if attempt.child is None else attempt.child.pid
+        self._terminal.take_back(child, attempt.files.page.pid())
         if attempt.settings.leaks != "off" and not self._debugs:
             self._leftovers.ended(attempt)
         self._retries.ended(attempt)

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from terminals import Terminal, pytest_command
 
 TIMEOUT_SECONDS = 60  # it only ends a hang
 
@@ -84,3 +85,29 @@ def test_a_test_may_use_the_terminal(tmp_path, options, script, status, told):
 
     assert ended == status, out
     assert told in out
+
+
+def stop_and_go_on_in_background(terminal):
+    terminal.type("\x1a")
+    terminal.wait_for_text("(it stopped)")
+    terminal.type("\n")
+
+
+def test_a_job_in_the_background_leaves_the_terminal_to_the_shell(tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        """
+def test_waits(): open("go").read()
+def test_after(): pass
+"""
+    )
+    os.mkfifo(tmp_path / "go")
+    job = 'set -m; "$@"; echo "(it stopped)"; read word; bg; read word; fg'
+
+    with Terminal(tmp_path, ["bash", "-c", job, "bash", *pytest_command()]) as terminal:
+        terminal.let_go(tmp_path / "go", lambda: stop_and_go_on_in_background(terminal))
+        terminal.wait_for_text("2 passed")
+        with_shell = terminal.in_foreground
+        terminal.type("\n")
+        terminal.end()
+
+    assert with_shell
