@@ -160,6 +160,8 @@ class Attempt:
         self.settings = item.config.stash[SETTINGS][item]
         self.slot: tuple[int, int] | None = None
         """Its numbers among the running tests and in its group, while it runs."""
+        self.shows = False
+        """Whether it writes to the terminal itself."""
         self.left: list[str] = []
         """What it left running or open."""
         self.stages: list[str] = []

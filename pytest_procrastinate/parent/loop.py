@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import signal
 import threading
 from collections.abc import Collection, Sequence
@@ -16,20 +15,17 @@ from pytest_procrastinate.parent.foreground import Terminal
 from pytest_procrastinate.parent.interrupts import Interrupts, signals_found
 from pytest_procrastinate.parent.leftovers import Leftovers
 from pytest_procrastinate.parent.limits import Breaches
+from pytest_procrastinate.parent.live_line import LiveLine
 from pytest_procrastinate.parent.retries import Retries
 from pytest_procrastinate.parent.servers import Servers
 from pytest_procrastinate.parent.slots import Slots
 from pytest_procrastinate.parent.supervisor import Supervisor
 from pytest_procrastinate.parent.telling import Telling
-from pytest_procrastinate.parent.terminal import say
 from pytest_procrastinate.parent.units import TOLD, Unit, units_of
 from pytest_procrastinate.process.leftovers import set_subreaper
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.waiting import default_waiter
-from pytest_procrastinate.pytest_private import (
-    is_live,
-    make_base_temp,
-)
+from pytest_procrastinate.pytest_private import is_live, make_base_temp
 from pytest_procrastinate.quantities import write_duration
 from pytest_procrastinate.scheduler import Scheduler
 from pytest_procrastinate.strategy import Throttled
@@ -59,11 +55,12 @@ class ForkedRun:
             session, self._manager, self._items, self._finished, live=self._live, signals=found
         )
         self._terminal = Terminal()
+        self._live_line = LiveLine(session.config, len(self._items))
         self._supervisor = Supervisor(
             session.config,
             self._manager,
             self._servers.server_of,
-            functools.partial(say, session.config),
+            self._live_line,
             self._terminal,
         )
         self._leftovers = Leftovers(session.config, self._manager)
@@ -74,7 +71,7 @@ class ForkedRun:
         self._slots = Slots(self._run_settings.groups, first_slot(session.config))
         self._units: list[Unit] = []
         self._keys: dict[Attempt, int] = {}
-        self._telling = Telling(session, self._leftovers)
+        self._telling = Telling(session, self._leftovers, self._live_line)
         self._held: dict[int, Attempt] = {}
         self._retries = Retries(self._manager, self._keys)
 
@@ -107,7 +104,8 @@ class ForkedRun:
         self._units = units_of(stretch, self._settings)
         jobs = self._run_settings.jobs
         self._scheduler = Scheduler(len(self._units), Throttled(jobs), jobs, self._may_run)
-        with self._interrupts:
+        self._live_line.done = self._index[stretch[0][0]]
+        with self._interrupts, self._live_line:
             while self._is_under_way():
                 self._go_on()
                 if self._interrupts.count:
@@ -288,6 +286,7 @@ class ForkedRun:
         unit = self._units[key]
         unit.known.append(attempt)
         self._telling.note_scopes(attempt, unit.rest.pop(0)[1])
+        self._live_line.done += 1
         if unit.rest and attempt.done and not attempt.stops:
             following = Attempt(
                 unit.item, self._pool, self._finished, self._hear, self._gone, before=attempt
@@ -327,6 +326,8 @@ class ForkedRun:
             return True
         if name != "show":
             return False
+        attempt.shows = True
+        self._live_line.erase()
         key = self._keys.get(attempt)
         if (
             key == self._scheduler.next_to_tell

@@ -27,6 +27,8 @@ from pytest_procrastinate.child.supervised import (
 from pytest_procrastinate.options import RUN_SETTINGS, SETTINGS, Settings, Timeout
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.foreground import Terminal
+from pytest_procrastinate.parent.live_line import LiveLine
+from pytest_procrastinate.parent.terminal import say
 from pytest_procrastinate.process.child import ChildProcess, State, descends_from_here
 from pytest_procrastinate.process.deadlines import Clock, Ladder, Step
 from pytest_procrastinate.process.manager import ProcessManager
@@ -47,6 +49,7 @@ class Watch:
 
     attempt: Attempt
     settings: Settings
+    began: float
     ladder: Ladder
     look_at: float
     slow_at: float | None
@@ -59,7 +62,7 @@ class Supervisor:
     """Watches over attempts from the opening of their gate until their children are gone.
 
     :param server_of: Returns the fork server that works for an attempt.
-    :param say: Prints a line for the user.
+    :param live_line: Drawn while nothing happens.
     :param terminal: Lent to a child that reads from it.
     """
 
@@ -68,7 +71,7 @@ class Supervisor:
         config: pytest.Config,
         manager: ProcessManager,
         server_of: Callable[[Attempt], ChildProcess | None],
-        say: Callable[[str], None],
+        live_line: LiveLine,
         terminal: Terminal,
     ) -> None:
         self.clock = Clock()
@@ -78,7 +81,7 @@ class Supervisor:
         self._run = config.stash[RUN_SETTINGS]
         self._manager = manager
         self._server_of = server_of
-        self._say = say
+        self._live_line = live_line
         self._terminal = terminal
         # With -s a child may read from the terminal, is stopped then, and a person waits.
         reads = terminal.is_ours and config.getoption("capture", "fd") == "no"
@@ -99,6 +102,7 @@ class Supervisor:
         self._watches[attempt] = Watch(
             attempt,
             settings,
+            now,
             Ladder(limit, settings.grace_seconds, self.clock),
             look_at=now + self._look_seconds[0],
             slow_at=None if slow is None else now + slow,
@@ -128,6 +132,7 @@ class Supervisor:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Stop all that runs, and the clocks, for a while: Ctrl-Z."""
+        self._live_line.erase()
         self.clock.pause()
         stopped = []
         for child in self._manager.children.values():
@@ -172,6 +177,7 @@ class Supervisor:
 
         :param deadline: When to return at the latest, by the clock.
         """
+        self._live_line.draw(self.clock.now(), self._running_since())
         due = self.next_due()
         if deadline is not None:
             due = deadline if due is None else min(due, deadline)
@@ -181,7 +187,8 @@ class Supervisor:
 
     def next_due(self) -> float | None:
         """Return when something is due, by the clock."""
-        moments = [self._session_ends, *self._leaving.values()]
+        live_line_due = self._live_line.next_due(self._running_since())
+        moments = [self._session_ends, live_line_due, *self._leaving.values()]
         for watch in self._watches.values():
             moments += [
                 watch.ladder.next_due(),
@@ -204,6 +211,13 @@ class Supervisor:
             elif now >= deadline:
                 self._leaving[attempt] = now + LEAVE_SECONDS
                 self._signal(attempt, signal.SIGKILL)
+
+    def _running_since(self) -> dict[Attempt, float]:
+        return {attempt: watch.began for attempt, watch in self._watches.items()}
+
+    def _say(self, text: str) -> None:
+        self._live_line.erase()
+        say(self._config, text)
 
     def _end_session(self) -> None:
         self._session_ends = None

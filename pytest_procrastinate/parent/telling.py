@@ -14,6 +14,7 @@ from pytest_procrastinate.options import stop_is_found_outside
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.crash import tell_crash
 from pytest_procrastinate.parent.leftovers import Leftovers
+from pytest_procrastinate.parent.live_line import LiveLine
 from pytest_procrastinate.parent.replay import fail_for, replay, replay_all
 from pytest_procrastinate.pytest_private import (
     anything_to_tear_down,
@@ -23,15 +24,16 @@ from pytest_procrastinate.pytest_private import (
 
 
 class Telling:
-    """Tells pytest of one test after the other.
+    """Tells pytest of one test after the other, and takes the live line off the screen before.
 
     :ivar half_told: The test that has been told in part, if any: it is told whole before the run stops.
     """
 
-    def __init__(self, session: pytest.Session, leftovers: Leftovers) -> None:
+    def __init__(self, session: pytest.Session, leftovers: Leftovers, live_line: LiveLine) -> None:
         self.half_told: Attempt | None = None
         self._session = session
         self._leftovers = leftovers
+        self._live_line = live_line
         self.last_is_found_here = stop_is_found_outside(session.config)
         self._others_listen = has_other_listeners(session.config, TELLING)
 
@@ -116,5 +118,6 @@ class Telling:
                 messages.append(("raised", told_exception(error)))
 
     def _replay(self, attempt: Attempt, messages: list[tuple[str, Any]]) -> None:
+        self._live_line.erase()
         with self._leftovers.others_at_work():
             replay_all(attempt.item, messages, attempt.scope_messages)

@@ -39,6 +39,9 @@ from pytest_procrastinate.pytest_private.output import (
     divert_terminal,
     is_live,
     make_base_temp,
+    may_write_to_terminal,
+    terminal_file,
+    text_width,
     write_to_terminal,
 )
 from pytest_procrastinate.pytest_private.reports import (
@@ -99,6 +102,7 @@ __all__ = [
     "leave_item",
     "make_base_temp",
     "may_skip",
+    "may_write_to_terminal",
     "needs_fixture",
     "needs_set_up",
     "note_failed_subtests",
@@ -115,6 +119,8 @@ __all__ = [
     "tear_down_all",
     "tear_down_scopes",
     "tears_down_all_as_it_stops",
+    "terminal_file",
+    "text_width",
     "unit_node",
     "write_to_terminal",
 ]

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from _pytest._io.wcwidth import wcswidth
 from _pytest.capture import CaptureFixture
 from _pytest.faulthandler import fault_handler_stderr_fd_key
+from _pytest.terminal import TerminalReporter
 
 
 class _Mirror(io.BytesIO):
@@ -115,12 +117,17 @@ class LogFile:
                 os.lseek(self.descriptor, 0, os.SEEK_SET)
 
 
-def arm_faulthandler_timeout(config: pytest.Config) -> None:
-    """Arm the watchdog of the ini ``faulthandler_timeout``, as pytest does around a protocol."""
+def _faulthandler_timeout(config: pytest.Config) -> tuple[int, float]:
+    """Return where pytest's watchdog writes to, and after how many seconds; 0: it does not."""
     file = config.stash.get(fault_handler_stderr_fd_key, None)
     if file is None:  # -p no:faulthandler
-        return
-    timeout = float(config.getini("faulthandler_timeout") or 0.0)
+        return -1, 0.0
+    return file, float(config.getini("faulthandler_timeout") or 0.0)
+
+
+def arm_faulthandler_timeout(config: pytest.Config) -> None:
+    """Arm the watchdog of the ini ``faulthandler_timeout``, as pytest does around a protocol."""
+    file, timeout = _faulthandler_timeout(config)
     if timeout > 0:
         names: Any = config._parser._inidict
         leaves = "faulthandler_exit_on_timeout"
@@ -131,18 +138,25 @@ def arm_faulthandler_timeout(config: pytest.Config) -> None:
 def before_capture_is_disabled(config: pytest.Config, call: Callable[[], None]) -> None:
     """Have a function called before a test writes past the capture, as ``capsys.disabled()`` does.
 
-    ``CaptureManager.global_and_fixture_disabled``.
+    ``CaptureManager.global_and_fixture_disabled``; a debugger has ``suspend_global_capture`` let go
+    of stdin as well.
     """
     manager: Any = config.pluginmanager.get_plugin("capturemanager")
     if manager is None:
         return
-    disabled = manager.global_and_fixture_disabled
+    disabled, suspend = manager.global_and_fixture_disabled, manager.suspend_global_capture
 
     def call_first() -> Any:
         call()
         return disabled()
 
+    def suspend_after_call(in_: bool = False) -> None:
+        if in_ is True:  # pytest-timeout gives an item
+            call()
+        suspend(in_)
+
     manager.global_and_fixture_disabled = call_first
+    manager.suspend_global_capture = suspend_after_call
 
 
 def is_live(config: pytest.Config) -> bool:
@@ -153,6 +167,20 @@ def is_live(config: pytest.Config) -> bool:
         getattr(options, "capture", "no") in ("no", "tee-sys")
         or bool(getattr(options, "setupshow", False))
         or bool(logging_plugin is not None and logging_plugin._log_cli_enabled())
+    )
+
+
+def may_write_to_terminal(config: pytest.Config) -> bool:
+    """Whether a test, its debugger or its watchdog may write to the terminal without our knowing.
+
+    With ``--capture=sys`` a test's descriptors are the terminal's.
+    """
+    options = config.option
+    return (
+        is_live(config)
+        or options.capture == "sys"
+        or any(getattr(options, name, False) for name in ("usepdb", "trace"))
+        or _faulthandler_timeout(config)[1] > 0
     )
 
 
@@ -191,6 +219,23 @@ def write_to_terminal(config: pytest.Config) -> Iterator[Any]:
     """Give the terminal's writer, None where there is no terminal reporter."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     yield None if reporter is None else reporter._tw
+
+
+def terminal_file(config: pytest.Config) -> Any:
+    """Return the file to which pytest's own reporter writes (``TerminalReporter._tw._file``).
+
+    None where that is no terminal, or where somebody else's reporter (pytest-sugar) draws.
+    """
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if type(reporter) is not TerminalReporter:
+        return None
+    file = reporter._tw._file
+    return file if file.isatty() else None
+
+
+def text_width(text: str) -> int:
+    """Return how many columns of a terminal a text takes (``_pytest._io.wcwidth``)."""
+    return wcswidth(text)
 
 
 def make_base_temp(config: pytest.Config, items: list[pytest.Item]) -> None:

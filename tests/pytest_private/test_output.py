@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import io
 import os
 import traceback
 
@@ -222,6 +223,10 @@ def test_before_capture_is_disabled_calls_first(pytester):
             with capsys.disabled():
                 assert called == [1]
                 print("past the capture")
+            capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
+            capture.suspend(in_=True)  # as pytest's debugger does
+            assert called == [1, 1]
+            capture.resume()
         """
     )
 
@@ -247,6 +252,43 @@ def test_is_live_where_tests_write_to_the_terminal(pytester, args, live):
     config = pytester.parseconfigure(*args)
 
     assert private.is_live(config) is live
+
+
+@pytest.mark.parametrize(
+    ("args", "may"),
+    [
+        ([], False),
+        (["-s"], True),
+        (["--capture=sys"], True),
+        (["--pdb"], True),
+        (["--trace"], True),
+        (["-o", "faulthandler_timeout=60"], True),
+        (["-o", "faulthandler_timeout=60", "-p", "no:faulthandler"], False),
+    ],
+)
+def test_may_write_to_terminal_where_somebody_else_does(pytester, monkeypatch, args, may):
+    config = pytester.parseconfig(*args)
+    if "no:faulthandler" not in args:
+        config.stash[fault_handler_stderr_fd_key] = 2
+
+    assert private.may_write_to_terminal(config) is may
+
+
+def test_terminal_file_is_that_of_pytests_own_reporter(config, monkeypatch):
+    assert private.terminal_file(config) is None
+
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    monkeypatch.setattr(reporter._tw, "_file", io.StringIO())
+    monkeypatch.setattr(reporter._tw._file, "isatty", lambda: True, raising=False)
+    assert private.terminal_file(config) is reporter._tw._file
+
+    config.pluginmanager.unregister(reporter)
+    config.pluginmanager.register(type("Sugar", (type(reporter),), {})(config), "terminalreporter")
+    assert private.terminal_file(config) is None
+
+
+def test_text_width_counts_wide_characters_twice():
+    assert private.text_width("木a") == 3
 
 
 def test_divert_terminal_has_what_is_written_told(config):
