@@ -144,7 +144,7 @@ class _CrashText:
     """What a person would ask next, in the style of ``--tb``."""
 
     def __init__(self, attempt: Attempt, phase: str, unexpected: str) -> None:
-        self._unexpected = unexpected
+        self._unexpected, self._phase = unexpected, phase
         item = attempt.item
         self._attempt = attempt
         self._item = item
@@ -162,7 +162,9 @@ class _CrashText:
     def longrepr(self) -> TerminalRepr:
         style = self._item.config.getoption("tbstyle", "auto")
         rows: list[str] = []
-        if style == "line":  # pytest writes the headline, and since 9 these rows above it
+        if style == "line":
+            if self._phase != "call":  # where it failed in the call, pytest writes the headline
+                rows.append(f"E   {self.headline}")
             return crash_repr(self._place.path, self._place.line, self.headline, rows)
         if style in ("auto", "long") and (source := self._place.source()):
             rows += [*source, ""]

@@ -146,4 +146,6 @@ def set_size(descriptor: int, columns: int, rows: int) -> None:
 
 
 def pytest_command(*options: str) -> list[str]:
-    return [sys.executable, "-m", "pytest", "--forked", "-p", "no:cacheprovider", *options]
+    # hypothesis is slow to import, as its plugin does at the end, where no bytecode is kept
+    plugins = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+    return [sys.executable, "-m", "pytest", "--forked", *plugins, *options]

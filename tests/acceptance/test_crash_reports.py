@@ -61,6 +61,29 @@ def test_crash_is_shown_in_each_traceback_style(pytester, style):
     assert "INTERNALERROR" not in text
 
 
+@pytest.mark.parametrize("phase", ["setup", "teardown"])
+def test_crash_outside_of_the_call_is_shown_by_tb_line(pytester, phase):
+    pytester.makepyfile(
+        f"""
+        import os, pytest
+
+        @pytest.fixture
+        def resource():
+            "setup" != {phase!r} or os.abort()
+            yield
+            "teardown" != {phase!r} or os.abort()
+
+        def test_victim(resource): pass
+        """
+    )
+
+    told = forked(pytester, "--tb=line")
+
+    body = told.result.stdout.str().partition("short test summary info")[0]
+    assert body.count(f"E   crashed with SIGABRT (aborted) in {phase}, at test_") == 1
+    told.result.assert_outcomes(errors=1, passed=int(phase == "teardown"))
+
+
 def test_stack_begins_where_the_thread_died_and_names_the_tests_line(pytester):
     pytester.makepyfile(test_ext=STYLES, library=LIBRARY)
 
