@@ -23,7 +23,7 @@ MASKS = [
     (r"/tmp/[\w.-]*", "/tmp/FOLDER"),
     (r"\b\d+(\.\d+)?(e-?\d+)? ?(s|ms|us|µs|ns|seconds|sec|min)\b", "N s"),
     (r"\b\d{1,2}:\d\d:\d\d(\.\d+)?\b", "TIME"),
-    (r"\b\d+\.\d{2,}", "N"),
+    (r"\b\d+(\.\d{2,}(e-?\d+)?|(\.\d+)?e-\d+)", "N"),
     (r"\bpid[ =:]*\d+", "pid N"),
     (r"([=_!-])\1{2,}", r"\1\1\1"),
 ]

@@ -60,6 +60,7 @@ PLUGINS = [
             suite="xdist",
             options=("-n2", f"--dist={mode}"),
             output=False,
+            masks=((r"\[gw\d\]", "[gwN]"),),
             crash=None if mode == "each" else "2 failed, 5 passed",
             crash_options=("-n2", f"--dist={mode}"),
         )
@@ -96,7 +97,7 @@ PLUGINS = [
         ("pytest-html",),
         options=("--html={scratch}/report.html", "--self-contained-html"),
         files=("report.html",),
-        masks=((r"took [\d:]+", "took N"), (r"report.html on .*", "")),
+        masks=((r"took [\d:N]+( ms)?", "took N"), (r"report.html on .*", "")),
     ),
     Plugin(
         "pytest-json-report",
