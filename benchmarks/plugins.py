@@ -6,6 +6,8 @@ import dataclasses
 
 NEW_LOOP = "an event loop does not survive a fork: each test sets up async fixtures afresh"
 NEW_LOOP_LINES = ("torn down", "forked: each test sets up")
+LETTER = "the letter of a failed subtest of unittest is on the terminal, not in the test's captured output"
+LETTER_LINES = ('[["Captured stdout call", "u', 'plain "subtests = SubTests(')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,9 @@ PLUGINS = [
         files=("junit.xml",),
         masks=((r'(time|timestamp|hostname)="[^"]*"', ""),),
     ),
-    Plugin("pytest's subtests", suite="subtests", options=("-ra",)),
+    Plugin(
+        "pytest's subtests", suite="subtests", options=("-ra",), limit=LETTER, expected=LETTER_LINES
+    ),
     *(
         Plugin(
             f"pytest-xdist --dist={mode}",
@@ -61,6 +65,7 @@ PLUGINS = [
             options=("-n2", f"--dist={mode}"),
             output=False,
             masks=((r"\[gw\d\]", "[gwN]"),),
+            expected=("order: what was told",),  # the workers' race
             crash=None if mode == "each" else "2 failed, 5 passed",
             crash_options=("-n2", f"--dist={mode}"),
         )
@@ -91,7 +96,13 @@ PLUGINS = [
     ),
     Plugin("pytest-repeat", ("pytest-repeat",), options=("--count=2",)),
     Plugin("pytest-mock", ("pytest-mock",)),
-    Plugin("pytest-subtests", ("pytest-subtests", "pytest<9"), suite="subtests"),
+    Plugin(
+        "pytest-subtests",
+        ("pytest-subtests", "pytest<9"),
+        suite="subtests",
+        limit=LETTER,
+        expected=LETTER_LINES,
+    ),
     Plugin(
         "pytest-html",
         ("pytest-html",),
@@ -146,6 +157,7 @@ PLUGINS = [
         ("pytest-bdd",),
         options=("--gherkin-terminal-reporter", "-v", "--cucumberjson={scratch}/cucumber.json"),
         files=("cucumber.json",),
+        masks=((r'"duration": \d+', '"duration": N'),),
     ),
     Plugin(
         "pytest-memray",
@@ -163,5 +175,11 @@ PLUGINS = [
         output=False,
         limit="ours takes over, a line of the header says so",
     ),
-    Plugin("pytest-isolate", ("pytest-isolate", "pytest<9"), suite="mixed", output=False),
+    Plugin(
+        "pytest-isolate",
+        ("pytest-isolate", "pytest<9"),
+        suite="mixed",
+        output=False,
+        limit="a test that is forked here is isolated here; its limits do not count then",
+    ),
 ]

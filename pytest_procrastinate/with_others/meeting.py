@@ -14,6 +14,15 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         from pytest_procrastinate.with_others.reruns import register_reruns
 
         register_reruns(session.config)
+    reporting = sys.modules.get("pytest_bdd.reporting")
+    if hasattr(reporting, "test_report_context_registry"):
+        from pytest_procrastinate.with_others.bdd import Scenarios
+
+        session.config.pluginmanager.register(Scenarios(reporting), "forked-bdd")
+    if "pytest_isolate" in sys.modules:
+        from pytest_procrastinate.with_others import isolate
+
+        session.config.pluginmanager.register(isolate, "forked-isolate")
     if "coverage" in sys.modules:
         from pytest_procrastinate.with_others.coverage import MergedCoverage, running_coverage
 
