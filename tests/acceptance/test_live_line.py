@@ -34,7 +34,7 @@ def test_fails():
 def test_last(): pass
 """
 
-NAMED = "12/15, running: test_it.py::test_waits 0 s"
+NAMED = "12/15, running: test_it.py::test_waits "
 DRAWN = b"\x1b7"
 
 
@@ -74,7 +74,7 @@ def plainly(folder, *options, columns=80, rows=24):
     [
         ([], 80, 24),
         (["-v"], 80, 24),
-        (["-v"], 40, 8),
+        (["-v"], 38, 8),
         (["-q"], 80, 24),
         (["--forked-jobs=2", "--color=no"], 80, 24),
         (["--forked-jobs=2", "-v", "-rA"], 70, 10),
@@ -164,8 +164,7 @@ def test_it_comes_after_two_seconds_and_counts(suite):
         terminal.let_go(suite / "go")
         terminal.end()
 
-    assert first == NAMED.replace("0 s", "2 s")
-    assert terminal.told.count(DRAWN) == 3
+    assert re.fullmatch(rf"{NAMED}[2-4] s", first)
 
 
 def test_several_jobs_are_named_the_slowest_first(suite):
@@ -181,9 +180,8 @@ def test_too(): open("go too").read()
     os.mkfifo(suite / "go too")
 
     with Terminal(suite, pytest_command("--forked-jobs=4")) as terminal:
-        terminal.wait_for_text(
-            "1/3, 2 running: test_it.py::test_waits 0 s, test_it.py::test_too 0 s"
-        )
+        both = re.compile(r"1/3, 2 running: test_it.py::test_waits \d s, test_it.py::test_too \d s")
+        terminal.wait_for(lambda: any(both.match(row) for row in terminal.shown))
         terminal.let_go(suite / "go too")
         terminal.wait_for_text("2/3, running: test_it.py::test_waits ")
         terminal.let_go(suite / "go")
@@ -215,15 +213,19 @@ def pytest_runtest_logreport(report):
 
 
 def test_slow_after_and_sigusr1_are_told_above_it(suite):
+    replace(suite, 'def test_waits(): open("go").read()')
     command = pytest_command("--forked-slow-after=0.2")
 
     with Terminal(suite, command, columns=200) as terminal:
-        terminal.wait_for_text("still runs after 0.2 s")
-        terminal.wait_for_text(NAMED)
-        terminal.signal(signal.SIGUSR1)
-        terminal.wait_for_text("in test_waits")
-        terminal.wait_for_text("running: ")
-        terminal.let_go(suite / "go")
+
+        def ask():
+            terminal.wait_for_text("still runs after 0.2 s")
+            terminal.wait_for_text("running: ")
+            terminal.signal(signal.SIGUSR1)
+            terminal.wait_for_text("in test_waits")
+            terminal.wait_for_text("running: ")
+
+        terminal.let_go(suite / "go", ask)
         terminal.end()
 
     said = [row for row in terminal.transcript if "test_waits" in row]
@@ -253,12 +255,12 @@ def test_writes(capsys):
     )
 
     with Terminal(suite, pytest_command(*options)) as terminal:
-        terminal.wait_for_text("0/2, running: test_it.py::test_debugs 0 s")
+        terminal.wait_for_text("0/2, running: test_it.py::test_debugs ")
         terminal.let_go(suite / "go")
         terminal.wait_for_text("(Pdb)")
         in_debugger = terminal.transcript
         terminal.type("c\n")
-        terminal.wait_for_text("1/2, running: test_it.py::test_writes 0 s")
+        terminal.wait_for_text("1/2, running: test_it.py::test_writes ")
         terminal.let_go(suite / "go")
         terminal.wait_for_text("first")
         terminal.let_go(suite / "go")
@@ -329,7 +331,7 @@ def test_a_narrower_window_gets_a_shorter_line(suite):
     with Terminal(suite, pytest_command("--no-header", "-q")) as terminal:
         terminal.wait_for_text(NAMED)
         terminal.resize(30, 24)
-        terminal.wait_for_text("12/15, running: …st_waits 0 s")
+        terminal.wait_for_text("12/15, running: …st_waits ")
         terminal.let_go(suite / "go")
         terminal.end()
 
@@ -353,7 +355,7 @@ def test_hangs(resource): time.sleep(60)
     )
 
     with Terminal(suite, pytest_command("--forked-timeout=1s")) as terminal:
-        terminal.wait_for_text("0/1, running: test_it.py::test_hangs 0 s")
+        terminal.wait_for_text("0/1, running: test_it.py::test_hangs ")
         terminal.type("\x13")
         with (suite / "go").open() as ended:
             ended.read()
