@@ -70,6 +70,8 @@ def _decode_report(config: pytest.Config, payload: Any) -> Arguments:
     sent = dict(context) if isinstance(context, dict) else None
     count = data.pop("$failed_subtests", 0)
     report = config.hook.pytest_report_from_serializable(config=config, data=data)
+    if report is None:
+        raise ValueError("it is no report that any plugin knows")
     if count:
         note_failed_subtests(config, report, count)
     if isinstance(strokes, list):
@@ -160,7 +162,8 @@ def _as_it_is(config: pytest.Config, arguments: Any) -> Any:
 
 
 def _log_location(config: pytest.Config, payload: Any) -> Arguments:
-    return {"nodeid": payload["nodeid"], "location": tuple(payload["location"])}
+    file, line, name = payload["location"]
+    return {"nodeid": payload["nodeid"], "location": (file, line, name)}
 
 
 TELLING = {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_procrastinate.child.files import ChildFiles
 from pytest_procrastinate.child.run import ChildProgram, PassOn, StartOver
 from pytest_procrastinate.forkserver.safety import Snapshot
 from pytest_procrastinate.forkserver.watchdogs import Watchdogs
@@ -188,6 +189,10 @@ class Beginning:
     def _split_for_scope(self, order: Order, program: ChildProgram, node: Any) -> None:
         """Fork here: the child is a server for ``node`` and sets it up, this server unwinds."""
         server = self._server
+        try:
+            idle_files = ChildFiles.make()
+        except OSError:
+            return  # set up here, then: there is no room for what a server needs
         narrower = server.narrower(node)
         number = narrower.expect(order)
         watchdogs = Watchdogs()
@@ -196,15 +201,17 @@ class Beginning:
             forked = server.manager.fork(result=narrower.forker)
         except ForkError:
             narrower.forget(number)
-            return  # set up here, then
+            idle_files.close()
+            return
         if isinstance(forked, InChild):
             assert forked.channel is not None
             watchdogs.arm(program.item.config, begun=True)
-            server.become_narrower(node, forked.channel, program.item)
+            server.become_narrower(node, forked.channel, program.item, idle_files)
             program.files.page.note_pid()
             self._order_here = dataclasses.replace(order, number=number)
             self._current = self._order_here, program
             return
+        idle_files.close()
         narrower.forker.server = forked
         os.close(order.descriptors[0])
         server.narrowers.append(narrower)

@@ -56,10 +56,10 @@ class Programs:
                 return self._make(index, nextitem, number, scopes_end, following)
         raise ValueError(f"not an order: {order.message!r}")
 
-    def renew_idle_files(self) -> None:
+    def renew_idle_files(self, files: ChildFiles) -> None:
         """Have other idle files, in a server that was forked from this one."""
         self.idle_files.close()
-        self.idle_files = ChildFiles.make()
+        self.idle_files = files
         self._others.clear()
 
     def close_others(self, number: int) -> None:

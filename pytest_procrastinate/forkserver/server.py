@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_procrastinate.child.capture import OwnCapture
+from pytest_procrastinate.child.files import ChildFiles
 from pytest_procrastinate.child.foreground import Foreground
 from pytest_procrastinate.child.run import (
     GATE,
@@ -328,7 +329,9 @@ class Server:
             died=self._narrower_died,
         )
 
-    def become_narrower(self, node: Any, channel: Channel, item: pytest.Item) -> None:
+    def become_narrower(
+        self, node: Any, channel: Channel, item: pytest.Item, idle_files: ChildFiles
+    ) -> None:
         """Become a server for ``node``, in its process; ``item`` is being set up."""
         self.service.after_fork()
         self._turns.close()
@@ -336,7 +339,7 @@ class Server:
         self.narrowers = []
         self._leaving, self._left_below = {}, {}
         self._running = {}
-        self._programs.renew_idle_files()
+        self._programs.renew_idle_files(idle_files)
         self.prepared.inherited.disown(but=item)
         self._listen(channel)
         announce(self.session, channel)

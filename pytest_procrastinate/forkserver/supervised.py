@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ from types import FrameType
 from pytest_procrastinate.child.supervised import waits_at_gate
 from pytest_procrastinate.process.child import ChildProcess
 from pytest_procrastinate.process.cleanup import die_with_parent, lead_own_group
+from pytest_procrastinate.process.leftovers import descendants
 from pytest_procrastinate.process.manager import ProcessManager
 
 DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -62,6 +64,11 @@ def end_children(manager: ProcessManager, servers: Collection[ChildProcess]) -> 
 
 def kill_children(manager: ProcessManager, but: Collection[ChildProcess] = ()) -> None:
     """Kill what still runs, with all that it has started."""
-    for child in list(manager.children.values()):
-        if child not in but:
-            manager.kill_group(child, signal.SIGKILL)
+    children = [child for child in manager.children.values() if child not in but]
+    # Those in a session of their own, too; daemons are adopted by the pytest process.
+    started = [pid for child in children if child.pid for pid in descendants(child.pid)]
+    for child in children:
+        manager.kill_group(child, signal.SIGKILL)
+    for pid in started:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)

@@ -220,10 +220,11 @@ class Attempt:
             return
         if name in REPEATING:
             self._repeated.bring_back(payload)
-        if name == "pytest_runtest_logreport":
-            self._note_report(payload)
+        if name == "pytest_runtest_logreport" and not self._note_report(payload):
+            self.problem = f"not a report: {str(payload)[:80]!r}"
+            return
         if name in ("property", "xfail"):
-            self.noted.append((name, payload))
+            self._note(name, payload)
             return
         if name == "leaves":
             self.leaves = bool(payload)
@@ -239,13 +240,39 @@ class Attempt:
         elif not self._heard(self, name, payload):
             self.messages.append((name, payload))
 
-    def _note_report(self, payload: Any) -> None:
+    def _note(self, name: str, payload: Any) -> None:
+        match name, payload:
+            case ("property", (str(), _)):
+                self.noted.append((name, payload))
+            case ("xfail", ([*conditions], {**options})) if not any(
+                isinstance(each, str) for each in (*conditions, options.get("condition"))
+            ):  # pytest would evaluate a text, and nothing that a child says is run here
+                self.noted.append((name, payload))
+
+    def distrust(
+        self, reason: str, told: list[tuple[str, Any]], untold: list[tuple[str, Any]]
+    ) -> None:
+        """Take the test for one that died after it had told some messages: the next makes no sense."""
+        self.problem = f"what it told makes no sense: {reason}"
+        self.done = False
+        self.told.difference_update(name for name, _ in untold)
+        self.told_phase, self.sections = "", []
+        for name, payload in told:
+            if name == "pytest_runtest_logreport":
+                self._note_report(payload)
+
+    def _note_report(self, payload: Any) -> bool:
+        """Note what a report says; whether it is one."""
         match payload:
-            case ({"when": str(phase), "outcome": outcome, "sections": sections}, _):
+            case ({"when": str(phase), "outcome": outcome, "sections": [*sections]}, _):
                 if ends_phase(payload):
                     self.told_phase = phase
                 self.failed = self.failed or outcome == "failed"
-                self.sections = [(str(name), str(text)) for name, text in sections]
+                try:
+                    self.sections = [(str(name), str(text)) for name, text in sections]
+                except (TypeError, ValueError):
+                    return False
+        return isinstance(payload, tuple) and len(payload) == 2 and isinstance(payload[0], dict)
 
     def process_died(self, ending: Ending) -> None:
         """Hear how the child ended: it is reaped, its channel is drained."""

@@ -22,6 +22,7 @@ from pytest_procrastinate.process.manager import ProcessManager
 
 SETTLE_SECONDS = 0.25  # for who is on its way out: a resource tracker, a pool's worker
 GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL
+CHASE_SECONDS = 5.0  # as the run ends, for who forks and ends, again and again
 TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")  # how exactly the kernel tells when a process began
 OUR_MODULES = ("_pytest.", "pytest_procrastinate.", "xdist.")  # their hooks start no process
 _WALL = 0x40000000  # waitpid(2): also children that a clone() made
@@ -109,6 +110,9 @@ class Leftovers:
             for span in self._spans:
                 span.ended = span.ended or _now()
             self.collect(last=True)
+            deadline = time.monotonic() + CHASE_SECONDS
+            while self._read() - self._known and time.monotonic() < deadline:
+                self.collect(last=True, settle_seconds=0)
             os.close(self._children)
             self._children = -1
         self._spans.clear()
@@ -164,10 +168,11 @@ class Leftovers:
             if found is not None and not found.command:
                 _reap(pid)
 
-    def collect(self, *, last: bool = False) -> None:
+    def collect(self, *, last: bool = False, settle_seconds: float = SETTLE_SECONDS) -> None:
         """End what may be ended now.
 
         :param last: The fork servers have ended, too.
+        :param settle_seconds: For those that are on their way out already.
         """
         own = self._own
         for name in self._read() - self._known:
@@ -195,7 +200,7 @@ class Leftovers:
         for process, _ in by_mode.pop("off", []):
             self._known.add(b"%d" % process.pid)
         for mode, group in by_mode.items():
-            self._end(mode, group)
+            self._end(mode, group, settle_seconds)
 
     def _mode(self, owner: Attempt | None) -> str:
         settings = self._config.stash[SETTINGS]
@@ -203,10 +208,12 @@ class Leftovers:
             return owner.settings.leaks
         return next((each.leaks for each in settings.values() if each.forked), "kill")
 
-    def _end(self, mode: str, group: list[tuple[Leftover, Attempt | None]]) -> None:
+    def _end(
+        self, mode: str, group: list[tuple[Leftover, Attempt | None]], settle_seconds: float
+    ) -> None:
         outcomes = end(
             [process for process, _ in group],
-            settle_seconds=SETTLE_SECONDS,
+            settle_seconds=settle_seconds,
             grace_seconds=GRACE_SECONDS,
         )
         for process, owner in group:

@@ -17,16 +17,26 @@ class ChildInternalError(Exception):
     """An exception left the item's protocol in its child: pytest's ``INTERNALERROR``."""
 
 
+class NonsenseError(ValueError):
+    """A message makes no sense: nothing of it can be told.
+
+    :ivar told: Those that were told before it.
+    """
+
+    told: list[tuple[str, Any]] = []  # noqa: RUF012  # none, where there was but one
+
+
 def replay(item: pytest.Item | pytest.Session, name: str, payload: Any) -> None:
     """Tell one message of a test, or of what a session leaves at its end.
 
+    :raises NonsenseError: It makes no sense.
     :raises pytest.exit.Exception: The test or a hook called :func:`pytest.exit`.
     :raises KeyboardInterrupt: It was raised in the child.
     :raises ChildInternalError: The protocol failed in the child.
     """
+    arguments = _understand(item.config, name, payload)
     telling = TELLING.get(name)
     if telling is not None:
-        arguments = telling.decode(item.config, payload)
         hook = getattr(item.ihook, name)
         if telling.historic:
             hook.call_historic(kwargs=arguments)
@@ -36,8 +46,6 @@ def replay(item: pytest.Item | pytest.Session, name: str, payload: Any) -> None:
         with write_to_terminal(item.config) as writer:
             if writer is not None:
                 writer.write(payload, flush=True)
-    elif name == "junit":
-        add_junit_notes(item.config, payload)
     elif name == "told":
         name, payload = payload
         item.ihook.pytest_forked_told(config=item.config, name=name, payload=payload)
@@ -49,6 +57,32 @@ def replay(item: pytest.Item | pytest.Session, name: str, payload: Any) -> None:
         _raise(*payload)
 
 
+def _understand(config: pytest.Config, name: str, payload: Any) -> dict[str, Any]:
+    """Return the arguments of a hook that is told, nothing for what else a child may tell.
+
+    :raises NonsenseError: It makes no sense; the child may have been out of its mind.
+    """
+    try:
+        if name in TELLING:
+            return TELLING[name].decode(config, payload)
+        match name, payload:
+            case ("junit", _):
+                add_junit_notes(config, payload)
+            case (
+                ("terminal", str())
+                | ("told", (str(), _))
+                | ("stop", (str() | bool(), str() | bool()))
+                | ("raised", ("exit" | "error", str(), int(), _, _))
+                | ("raised", ("interrupt", str(), int(), _))
+            ):
+                pass
+            case _:
+                raise ValueError(f"nobody says {str(payload)[:80]!r}")
+    except Exception as error:
+        raise NonsenseError(f"{name}: {type(error).__name__}: {error}") from error
+    return {}
+
+
 def replay_all(
     item: pytest.Item, messages: list[tuple[str, Any]], scope_messages: list[tuple[str, Any]]
 ) -> None:
@@ -57,12 +91,16 @@ def replay_all(
     :param scope_messages: See :func:`tell_teardown`.
     :raises BaseException: As :func:`replay`.
     """
-    for name, payload in messages:
-        if name == "pytest_runtest_logreport" and payload[0].get("when") == "teardown":
-            report = TELLING[name].decode(item.config, payload)["report"]
-            tell_teardown(item, report, scope_messages)
-        else:
-            replay(item, name, payload)
+    for position, (name, payload) in enumerate(messages):
+        try:
+            if name == "pytest_runtest_logreport" and payload[0].get("when") == "teardown":
+                report = _understand(item.config, name, payload)["report"]
+                tell_teardown(item, report, scope_messages)
+            else:
+                replay(item, name, payload)
+        except NonsenseError as error:
+            error.told = messages[:position]
+            raise
 
 
 def tell_teardown(

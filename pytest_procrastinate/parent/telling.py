@@ -15,7 +15,7 @@ from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.crash import tell_crash
 from pytest_procrastinate.parent.leftovers import Leftovers
 from pytest_procrastinate.parent.live_line import LiveLine
-from pytest_procrastinate.parent.replay import fail_for, replay, replay_all
+from pytest_procrastinate.parent.replay import NonsenseError, fail_for, replay, replay_all
 from pytest_procrastinate.pytest_private import (
     anything_to_tear_down,
     has_other_listeners,
@@ -120,4 +120,7 @@ class Telling:
     def _replay(self, attempt: Attempt, messages: list[tuple[str, Any]]) -> None:
         self._live_line.erase()
         with self._leftovers.others_at_work():
-            replay_all(attempt.item, messages, attempt.scope_messages)
+            try:
+                replay_all(attempt.item, messages, attempt.scope_messages)
+            except NonsenseError as error:
+                attempt.distrust(str(error), error.told, messages[len(error.told) :])

@@ -310,6 +310,10 @@ def test_xfail_that_the_test_put_on_itself_holds_for_its_crash(pytester):
             request.node.add_marker(pytest.mark.xfail(reason="by a fixture"))
 
         def test_marked_by_a_fixture(marking): os.abort()
+
+        def test_wrong_mark(request):
+            request.applymarker(pytest.mark.xfail(True))  # it lacks a reason
+            os.abort()
         """
     )
 
@@ -319,6 +323,7 @@ def test_xfail_that_the_test_put_on_itself_holds_for_its_crash(pytester):
     assert told.verdicts() == {
         "test_victim": expected,
         "test_marked_by_a_fixture": expected,
+        "test_wrong_mark": ["setup passed", "call failed", "teardown passed"],
     }
 
 

@@ -149,9 +149,10 @@ def test_ctrl_c_twice_kills_at_once(start):
     assert is_gone(run.server)
 
 
-def test_nothing_outlives_a_pytest_that_is_killed(start):
+@pytest.mark.parametrize("session", ["", ", start_new_session=True"])
+def test_nothing_outlives_a_pytest_that_is_killed(start, session):
     run = start(
-        how="""process = subprocess.Popen(["sleep", "60"])
+        how=f"""process = subprocess.Popen(["sleep", "60"]{session})
     open("started", "w").write(str(process.pid))"""
     )
     started = int((run.folder / "started").read_text())

@@ -181,3 +181,27 @@ def test_what_standard_descriptors_lead_to_is_no_leftover(run, capture):
     )
 
     result.assert_outcomes(passed=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chain", [3, 10000])
+def test_a_process_that_forks_and_ends_again_and_again_is_ended_as_the_run_ends(run, chain):
+    result, left = run(
+        source=f"""
+        import os, pathlib, time
+
+        def test_it():
+            if os.fork():
+                return
+            for number in range({chain}):
+                os.setsid()
+                if os.fork():
+                    os._exit(0)
+                pathlib.Path("pid-%d" % os.getpid()).touch()
+                time.sleep(0.02)
+            time.sleep(60)
+        """,
+    )
+
+    result.assert_outcomes(passed=1)
+    assert left == []

@@ -42,6 +42,44 @@ def test_without_descriptors_for_one_child_the_limit_is_named(pytester):
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", range(44, 84, 4))
+def test_with_few_descriptors_shared_scopes_are_set_up_or_the_limit_is_named(pytester, limit):
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def broad(): return []
+
+        @pytest.fixture(scope="module")
+        def narrow(broad): return []
+
+        @pytest.fixture(scope="class")
+        def narrowest(narrow): return []
+        """
+    )
+    pytester.makepyfile(
+        test_scopes="""
+        def test_broad(broad): pass
+
+        class TestOne:
+            def test_it(self, narrowest): pass
+
+        def test_narrow(narrow): pass
+
+        class TestTwo:
+            def test_it(self, narrowest): pass
+        """
+    )
+
+    result = run_with_open_files(pytester, limit)
+
+    if result.ret != pytest.ExitCode.USAGE_ERROR:
+        result.assert_outcomes(passed=TESTS + 4)
+        assert result.ret == 0
+
+
 THREAD = """
 import threading
 
