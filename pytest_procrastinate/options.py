@@ -16,7 +16,7 @@ from pytest_procrastinate.pytest_private import (
     may_skip,
     tears_down_all_as_it_stops,
 )
-from pytest_procrastinate.quantities import parse_duration, parse_jobs, parse_size
+from pytest_procrastinate.quantities import parse_duration, parse_jobs, parse_memory_limit
 
 MARK_KEYWORDS = (
     "condition",
@@ -214,7 +214,7 @@ def run_settings_of(config: pytest.Config) -> RunSettings:
     fixtures, _ = _asked(config, "fixtures", lambda word: _one_of(FIXTURES, word))
     session_timeout, _ = _asked(config, "session-timeout", parse_duration)
     slow_after, _ = _asked(config, "slow-after", parse_duration)
-    memory_limit, _ = _asked(config, "memory-limit", parse_size)
+    memory_limit, _ = _asked(config, "memory-limit", parse_memory_limit)
     cpu_limit, _ = _asked(config, "cpu-limit", parse_duration)
     scope, _ = _asked(config, "scope", lambda word: _one_of(SCOPES, word))
     return RunSettings(
@@ -328,7 +328,7 @@ def settings_of(item: pytest.Item, run: RunSettings | None = None) -> Settings:
             "mark it skipif(not hasattr(os, 'fork')), or run with --no-forked"
         )
     timeout = _marked(item, marks, "timeout", parse_duration)
-    memory_limit = _marked(item, marks, "memory_limit", parse_size)
+    memory_limit = _marked(item, marks, "memory_limit", parse_memory_limit)
     cpu_limit = _marked(item, marks, "cpu_limit", parse_duration)
     leaks = _marked(item, marks, "leaks", lambda word: _one_of(LEAKS, word))
     fixtures = _marked(item, marks, "fixtures", lambda word: _one_of(FIXTURES, word))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from pytest_procrastinate.process.limits import data_bytes
 from pytest_procrastinate.strategy import available_cpus
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -59,6 +60,20 @@ def parse_size(text: str | int) -> int:
         size = int(float(match[1]) * (1 << _BYTES[match[2].lower()]))
     if not 0 <= size < 1 << 62:
         raise ValueError(hint)
+    return size
+
+
+def parse_memory_limit(text: str | int) -> int:
+    """Return bytes, as :func:`parse_size`.
+
+    :raises ValueError: It is no size, or no child could set it: see :meth:`.Limits.set_here`.
+    """
+    size = parse_size(text)
+    try:
+        if size:
+            data_bytes()
+    except OSError as error:
+        raise ValueError(f"no limit of memory can be set here: {error}") from error
     return size
 
 

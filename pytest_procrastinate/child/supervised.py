@@ -82,6 +82,7 @@ class TimedPhases(PhaseMarker):
         return things if things is not None and any(things) else None
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        __tracebackhide__ = True  # where unittest catches the exception pytest shows our frames
         if self.page is None or self._fired:
             return
         if self.page.asked() == INTERRUPT:
@@ -92,6 +93,7 @@ class TimedPhases(PhaseMarker):
             self._raise()
 
     def _raise(self) -> None:
+        __tracebackhide__ = True
         self._raised_in = self._phase
         text, is_ours = self._message()
         raise (TestTimeout if is_ours else pytest.fail.Exception)(text, pytrace=True)

@@ -239,13 +239,26 @@ class Supervisor:
             self._look_at(watch)
         if watch.raise_again_at is not None and now >= watch.raise_again_at:
             self._see_to_exception(watch, now)
-        if watch.attempt.files.page.debugger_is_open() and not watch.ladder.expired:
+        if not watch.ladder.expired and self._time_stands_still(watch.attempt):
             due = watch.ladder.next_due()
-            if due is not None and now >= due:  # a person is at work: it begins anew
+            if due is not None and now >= due:  # it begins anew
                 limit = watch.ladder.limit_seconds
                 watch.ladder = Ladder(limit, watch.ladder.grace_seconds, self.clock)
         for step in watch.ladder.advance(now):
             self._take(step, watch, now)
+
+    def _time_stands_still(self, attempt: Attempt) -> bool:
+        """Whether a person is at work in a test, or its fork server is still busy with another.
+
+        The time of that other one does count: a server that hangs is ended, and this one begun again.
+        """
+        if attempt.files.page.debugger_is_open():
+            return True
+        if self.session_over or not _waits_for_server(attempt):
+            return False
+        return any(
+            not _runs(other.child) and not _waits_for_server(other) for other in self._watches
+        )
 
     def _see_to_exception(self, watch: Watch, now: float) -> None:
         """Send the signal again until it is taken: one may come right before a wait begins."""
@@ -324,6 +337,11 @@ class Supervisor:
 
 def _runs(child: ChildProcess | None) -> bool:
     return child is not None and child.state is State.RUNNING
+
+
+def _waits_for_server(attempt: Attempt) -> bool:
+    """Whether no process has begun to work for a test, though its turn has come."""
+    return not _runs(attempt.child) and not attempt.files.page.pid()
 
 
 def _is_stopped(pid: int | None) -> bool:

@@ -112,3 +112,26 @@ def test_the_memory_limit_holds_for_each_test_of_a_child(pytester):
 
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["E *assert *== -1*"] * 2)
+
+
+@pytest.mark.parametrize("by", ["option", "mark"])
+def test_a_memory_limit_that_no_child_could_set_is_a_usage_error(pytester, by):
+    pytester.makeconftest(
+        """
+        from pytest_procrastinate import quantities
+
+        def data_bytes():
+            raise FileNotFoundError(2, "No such file or directory", "/proc/self/status")
+
+        quantities.data_bytes = data_bytes
+        """
+    )
+    mark = '@pytest.mark.forked(memory_limit="50M")' if by == "mark" else ""
+    pytester.makepyfile(f"import pytest\n{mark}\ndef test_it(): open('ran', 'w')")
+    options = ["--forked-memory-limit=50M"] if by == "option" else []
+
+    result = pytester.runpytest_subprocess("--forked", *options, timeout=TIMEOUT_SECONDS)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*memory*limit*: no limit of memory can be set here: *"])
+    assert not (pytester.path / "ran").exists()

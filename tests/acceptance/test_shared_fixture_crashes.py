@@ -147,3 +147,33 @@ def test_teardown_errors_of_several_scopes_are_one_report(pytester):
     text = report["longrepr"] + str(report["sections"])
     for scope in ("test", "module", "session"):
         assert f"of the {scope}" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["setup", "teardown"])
+def test_no_other_test_pays_for_a_shared_fixture_that_hangs(pytester, phase):
+    """Those whose turn has come meanwhile wait for the fork server."""
+    pytester.makepyfile(
+        f"""
+        import itertools, pytest
+
+        @pytest.fixture(scope="class")
+        def hangs():
+            if {phase!r} == "setup": sum(itertools.repeat(0))  # in C, which holds the GIL
+            yield
+            if {phase!r} == "teardown": sum(itertools.repeat(0))
+
+        def test_first(): pass
+
+        class TestIt:
+            def test_victim(self, hangs): pass
+
+        @pytest.mark.parametrize("number", range(5))
+        def test_other(number): pass
+        """
+    )
+
+    told = forked(pytester, "--forked-jobs=3", "--forked-timeout=2s", "--forked-grace=2s")
+
+    told.result.assert_outcomes(errors=1, passed=6 if phase == "setup" else 7)
+    told.result.stdout.fnmatch_lines([f"*ran into its timeout of 2 s (*SIGKILL) in {phase}*"])
