@@ -70,12 +70,15 @@ class Beginning:
             return
         if self._current is None:  # the child
             leave(lambda: program.go_on(self._channel_here, raised))
-        # It ended before anything of its own was set up: a skip.
+        # It ended before anything of its own was set up: a skip. If scopes ended, they were torn
+        # down with it; a narrower server's own scope, then, is one that its owner has to leave.
         order = self._order_here
         self._current = None
         stays = None if program.scopes_end else program.nextitem
         if program.following is None and (
-            self._server.prepared.inherited.end_above(stays)
+            stays is None
+            or self._server.node not in stays.listchain()
+            or self._server.prepared.inherited.end_above(stays)
             or anything_to_tear_down(self._server.session, stays)
         ):
             program.tell_leaving(all_scopes=stays is None)

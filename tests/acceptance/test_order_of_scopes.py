@@ -201,6 +201,30 @@ def test_parameters_that_take_turns_are_each_set_up_anew_with_several_jobs(pytes
     assert steps_of(one) == steps_of(other)
 
 
+def test_a_module_that_ended_with_a_skipped_test_begins_anew_when_it_comes_again(pytester):
+    """A session fixture's parameters have pytest visit each module twice."""
+    pytester.makeconftest(
+        STEPS
+        + """
+@pytest.fixture(scope="session", params=["p", "q"])
+def s(request): yield from steps(request)
+@pytest.fixture(scope="module")
+def m(request): yield from steps(request)
+"""
+    )
+    first = """
+def test_runs(s, m): noting.note("step", "runs", s)
+@pytest.mark.skip
+def test_last(s, m): pass
+"""
+    second = 'def test_after(s): noting.note("step", "after", s)'
+    pytester.makepyfile(test_first=STEPS + first, test_second=STEPS + second)
+
+    one, other = compare(pytester)
+
+    assert steps_of(one) == steps_of(other)
+
+
 def test_what_asked_for_an_ended_fixture_ends_with_it(pytester):
     pytester.makeconftest(STEPS + PACKAGE)
     pytester.makepyfile(test_it=STEPS + FIXTURE_OF_A_FIXTURE_THAT_IS_SET_UP_ANEW)
