@@ -70,18 +70,9 @@ class Beginning:
             return
         if self._current is None:  # the child
             leave(lambda: program.go_on(self._channel_here, raised))
-        # It ended before anything of its own was set up: a skip. If scopes ended, they were torn
-        # down with it; a narrower server's own scope, then, is one that its owner has to leave.
+        # It ended before anything of its own was set up: a skip.
         order = self._order_here
         self._current = None
-        stays = None if program.scopes_end else program.nextitem
-        if program.following is None and (
-            stays is None
-            or self._server.node not in stays.listchain()
-            or self._server.prepared.inherited.end_above(stays)
-            or anything_to_tear_down(self._server.session, stays)
-        ):
-            program.tell_leaving(all_scopes=stays is None)
         program.tell_end(raised)
         self._server.let_go()
         leave_item(self._server.session, program.item)
@@ -165,6 +156,25 @@ class Beginning:
             fixturedef.finish(request)
         self._server.let_go()
         raise StartOver
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self) -> None:
+        """Tell, ahead of the report of a skip's teardown, that others have to leave scopes.
+
+        Those set up here are torn down with the skip; but of a narrower server's own scope, its owner
+        has to know that it ended.
+        """
+        if self._current is None:
+            return
+        _, program = self._current
+        stays = None if program.scopes_end else program.nextitem
+        if program.following is None and (
+            stays is None
+            or self._server.node not in stays.listchain()
+            or self._server.prepared.inherited.end_above(stays)
+            or anything_to_tear_down(self._server.session, stays)
+        ):
+            program.tell_leaving(all_scopes=stays is None)
 
     def _is_under_way(self) -> bool:
         return self._current is not None

@@ -225,6 +225,37 @@ def test_last(s, m): pass
     assert steps_of(one) == steps_of(other)
 
 
+@pytest.mark.parametrize("option", ["-v", "-s", "--setup-show"])
+def test_what_a_scope_logs_as_it_ends_with_a_skipped_test_is_told_with_it(pytester, option):
+    """Where tests are told as they run, the skip must not be told before its scopes have ended."""
+    pytester.makepyfile(
+        """
+        import logging, pytest
+
+        @pytest.fixture(scope="session")
+        def wide():
+            yield
+            logging.warning("the session ends")
+
+        class TestC:
+            @pytest.fixture(scope="class")
+            def of_class(self, wide):
+                yield
+                logging.warning("the class ends")
+
+            def test_runs(self, of_class): pass
+            @pytest.mark.skip
+            def test_last(self): pass
+        """
+    )
+
+    _, other = compare(pytester, option)
+
+    log = other.reports("test_last")[-1]["sections"]
+    assert "the class ends" in str(log)
+    assert "the session ends" in str(log)
+
+
 def test_what_asked_for_an_ended_fixture_ends_with_it(pytester):
     pytester.makeconftest(STEPS + PACKAGE)
     pytester.makepyfile(test_it=STEPS + FIXTURE_OF_A_FIXTURE_THAT_IS_SET_UP_ANEW)
