@@ -103,12 +103,14 @@ RUN_SETTINGS = pytest.StashKey[RunSettings]()
 
 
 def stop_is_found_outside(config: pytest.Config) -> bool:
-    """Whether it takes what was told before a test to know that the run stops with it.
+    """Whether it takes the pytest process to know that the run stops with a test.
 
-    A child knows what had failed when it started: with one job that is all.
+    A child counts its own failures, and knows what had failed when it started: with one job that is
+    all that ``--maxfail`` asks for. What ``--stepwise`` counts, it does not know.
     """
-    counts = getattr(config.option, "maxfail", 0) or getattr(config.option, "stepwise", False)
-    return config.stash[RUN_SETTINGS].jobs > 1 and bool(counts) and tears_down_all_as_it_stops()
+    options = config.option
+    several = config.stash[RUN_SETTINGS].jobs > 1 and bool(getattr(options, "maxfail", 0))
+    return (several or bool(getattr(options, "stepwise", False))) and tears_down_all_as_it_stops()
 
 
 # noun: what it takes, what it does

@@ -71,6 +71,30 @@ def test_a_scope_that_exits_as_it_is_left_leaves_no_report_of_the_teardown(pytes
     assert other.output == one.output
 
 
+def test_with_stepwise_the_failed_test_tells_of_all_scopes(pytester):
+    """No child knows what ``--stepwise`` stops with: the pytest process does."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def wide():
+            yield
+            print("the session ends")
+
+        @pytest.fixture(scope="module")
+        def module(wide):
+            yield
+            print("the module ends")
+
+        def test_fails(module): assert 0
+        def test_after(module): pass
+        """
+    )
+
+    compare(pytester, "--sw")
+
+
 def test_setup_show_writes_the_end_of_a_scope_before_the_report_of_its_teardown(pytester):
     pytester.makeconftest(FIXTURES)
     pytester.makepyfile(
