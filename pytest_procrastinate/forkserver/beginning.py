@@ -59,10 +59,13 @@ class Beginning:
         try:
             raised = program.run_protocol()
         except StartOver:
-            channel.close()
             leave_item(self._server.session, program.item)
             program.files.clear()
-            self._server.fork(self._order_here, program, word)
+            if self._server.sharing.is_complete(program.item):
+                channel.close()
+                self._server.fork(self._order_here, program, word)
+            else:  # what else it shares is still to be set up here
+                self.begin(self._order_here, program, channel, word)
             return
         except PassOn:
             channel.close()

@@ -326,3 +326,30 @@ def test_a_big_array_is_in_memory_once(pytester):
 
     told.result.assert_outcomes(passed=2)
     assert len(told.noted("up")) == 1
+
+
+def test_beside_a_fixture_that_is_not_shared_others_are_still_set_up_once(pytester):
+    pytester.makepyfile(
+        """
+        import noting, pytest
+
+        @pytest.fixture(scope="session")
+        def opened(tmp_path_factory):
+            with open(tmp_path_factory.mktemp("opened") / "file", "w") as file:
+                yield file
+
+        @pytest.fixture(scope="session")
+        def safe():
+            noting.note("up")
+            yield
+            noting.note("down")
+
+        @pytest.mark.parametrize("n", range(3))
+        def test_both(opened, safe, n): assert not opened.closed
+        """
+    )
+
+    told = forked(pytester)
+
+    told.result.assert_outcomes(passed=3)
+    assert len(told.noted("up")) == len(told.noted("down")) == 1
