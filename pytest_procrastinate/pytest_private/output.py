@@ -88,7 +88,8 @@ class HeldCapture(CaptureFiles):
 class LogFile:
     """Has the log that goes into reports written into a file as well.
 
-    ``LoggingPlugin.report_handler`` keeps it in memory; its ``reset`` begins a phase.
+    ``LoggingPlugin.report_handler`` keeps it in memory, in its ``stream``; its ``reset`` begins a
+    phase, with a new one. What stands there is copied: to format a record again may do something.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -96,6 +97,7 @@ class LogFile:
         plugin = config.pluginmanager.get_plugin("logging-plugin")
         handler: Any = getattr(plugin, "report_handler", None)
         self._handler = handler
+        self._stream, self._copied = None, 0
         if handler is not None:
             self._emit, self._reset = handler.emit, handler.reset
             handler.emit, handler.reset = self.emit, self.reset
@@ -103,10 +105,14 @@ class LogFile:
     def emit(self, record: Any) -> None:
         """Take one record."""
         self._emit(record)
-        with contextlib.suppress(OSError, ValueError):
-            os.write(
-                self.descriptor, (self._handler.format(record) + "\n").encode("utf-8", "replace")
-            )
+        stream = self._handler.stream
+        if stream is not self._stream:
+            self._stream, self._copied = stream, 0
+        stream.seek(self._copied)
+        text = stream.read()
+        self._copied = stream.tell()
+        with contextlib.suppress(OSError):
+            os.write(self.descriptor, text.encode("utf-8", "replace"))
 
     def reset(self) -> None:
         """Start over."""

@@ -315,3 +315,34 @@ def test_log_cli_and_log_file_keep_what_was_logged_before_a_crash(pytester):
     assert (pytester.path / "own.log").read_text().count("log before") == 1
     live = told.result.stdout.str().partition("= FAILURES =")[0]
     assert live.count("log before") == 1
+
+
+def test_a_log_record_is_formatted_as_often_as_plainly_and_a_bad_one_may_be_ignored(pytester):
+    pytester.makepyfile(
+        """
+        import logging, pytest
+
+        class Lazy:
+            times = 0
+            def __str__(self):
+                self.times += 1
+                if self.times == 1:
+                    logging.warning("from within")
+                return f"lazy {self.times}"
+
+        def test_formats():
+            lazy = Lazy()
+            logging.warning("it is %s", lazy)
+            assert lazy.times == 0
+
+        @pytest.mark.parametrize("shown", [True, False])
+        def test_bad_record(monkeypatch, shown):
+            monkeypatch.setattr(logging, "raiseExceptions", shown)
+            logging.warning("of %d", "no number")
+        """
+    )
+
+    told, _ = compare(pytester)
+
+    assert told.outcomes("bad_record[True]")[1] == "call failed"
+    assert told.outcomes("bad_record[False]")[1] == "call passed"
