@@ -9,52 +9,31 @@ Environments are kept in ``--environments`` and used again. Needs the network on
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import platform
 import shutil
-import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
 from comparing import Run, compare_texts, differences, run
+from environments import ROOT, environment, versions
 from plugins import PLUGINS, Plugin
+from tables import write_table
 
-ROOT = Path(__file__).parent.parent
 SUITES = ROOT / "tests" / "ecosystem" / "suites"
 TABLE = ROOT / "docs" / "ecosystem.md"
 
 
-def environment(plugin: Plugin, folder: Path) -> Path:
+def environment_of(plugin: Plugin, folder: Path) -> Path:
     """Return the Python of a plugin's environment, made if it is not there."""
     name = "-".join(sorted(plugin.packages)).replace("<", "_") or "bare"
-    python = folder / name / "bin" / "python"
-    if not (folder / name / "ready").exists():
-        shutil.rmtree(folder / name, ignore_errors=True)
-        venv.create(folder / name, with_pip=True)
-        packages = ["pytest", *plugin.packages, "-e", str(ROOT)]
-        subprocess.run(
-            [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        (folder / name / "ready").touch()
-    return python
+    return environment(folder / name, ("pytest", *plugin.packages))
 
 
-def versions(python: Path, plugin: Plugin) -> str:
+def versions_of(python: Path, plugin: Plugin) -> str:
     """Return name and version of what was tried."""
     names = [name.partition("<")[0] for name in (*plugin.packages, "pytest")]
-    code = (
-        "import sys, importlib.metadata as m; "
-        "print(*(f'{n} {m.version(n)}' for n in sys.argv[1:]), sep=', ')"
-    )
-    told = subprocess.run(
-        [python, "-c", code, *dict.fromkeys(names)], capture_output=True, text=True, check=True
-    )
-    return told.stdout.strip()
+    return versions(python, dict.fromkeys(names))
 
 
 def run_suite(python: Path | str, plugin: Plugin, *options: str) -> tuple[Run, dict[str, str]]:
@@ -132,7 +111,7 @@ def main() -> int:
     ]
     rows, failed = [], 0
     for plugin in chosen:
-        python = environment(plugin, arguments.environments)
+        python = environment_of(plugin, arguments.environments)
         found, forked = try_plugin(python, plugin)
         failed += bool(found)
         print(f"{'differs' if found else 'same   '} {plugin.name}: {forked.last_line}", flush=True)
@@ -140,30 +119,15 @@ def main() -> int:
             print("   ", line)
         counts = ", ".join(f"{count} {name}" for name, count in forked.counts.items())
         rows.append(
-            f"| {plugin.name} | {versions(python, plugin)} | {counts} | {verdict(plugin, found)} |"
+            f"| {plugin.name} | {versions_of(python, plugin)} | {counts} | {verdict(plugin, found)} |"
         )
     if not arguments.names:
-        write_table(rows)
-    return bool(failed)
-
-
-def write_table(rows: list[str]) -> None:
-    head, _, _ = TABLE.read_text().partition("<!-- table -->")
-    today = datetime.date.today().isoformat()
-    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
-    TABLE.write_text(
-        "\n".join(
-            [
-                f"{head}<!-- table -->",
-                f"By `python benchmarks/ecosystem.py` on {today}, {system}.",
-                "",
-                "| plugin | versions | what its suite told, forked | verdict |",
-                "|---|---|---|---|",
-                *rows,
-                "",
-            ]
+        head = (
+            "| plugin | versions | what its suite told, forked | verdict |",
+            "|---|---|---|---|",
         )
-    )
+        write_table(TABLE, "python benchmarks/ecosystem.py", [*head, *rows])
+    return bool(failed)
 
 
 if __name__ == "__main__":

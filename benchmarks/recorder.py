@@ -8,17 +8,42 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from os import getpid  # a test may patch the other
 from typing import Any
 
 import pytest
 
-MAIN_PID = os.getpid()
+MAIN_PID = getpid()
+RECORD = os.path.abspath(os.environ["RECORD"])  # a test may empty the environment
+IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+
+# those of the terminal, which capture catches as unittest's subtests are told
+LETTERS = re.compile(r"([,uy-]|\s|\[ *\d+%\])*")
 
 
 def put(kind: str, **what: Any) -> None:
-    if os.getpid() == MAIN_PID and "PYTEST_XDIST_WORKER" not in os.environ:
-        with open(os.environ["RECORD"], "a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(json.dumps({"kind": kind, **what}, default=str) + "\n")
+    if getpid() == MAIN_PID and not IN_WORKER:
+        line = json.dumps({"kind": kind, **what}, default=str) + "\n"
+        descriptor = os.open(RECORD, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, line.encode("utf-8", "backslashreplace"))
+        finally:
+            os.close(descriptor)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if not report.passed:
+        put(
+            "collect",
+            nodeid=str(report.nodeid),
+            outcome=report.outcome,
+            longrepr=report.longreprtext,
+        )
+
+
+def pytest_runtest_logstart(nodeid: str, location: Any) -> None:
+    put("start", nodeid=str(nodeid), location=location)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -26,17 +51,31 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         "report",
         nodeid=str(report.nodeid),
         when=report.when,
+        type=type(report).__name__,
         outcome=report.outcome,
         xfail=getattr(report, "wasxfail", None),
+        location=report.location,
         context=str(getattr(report, "context", None)),
-        sections=report.sections,
+        sections=[each for each in report.sections if not LETTERS.fullmatch(each[1])],
         properties=[[name, str(value)] for name, value in report.user_properties],
+        keywords=sorted(report.keywords),
         longrepr=report.longreprtext,
+        timed=report.duration >= 0 and report.stop >= report.start > 0,
     )
 
 
+def pytest_runtest_logfinish(nodeid: str, location: Any) -> None:
+    put("finish", nodeid=str(nodeid), location=location)
+
+
 def pytest_warning_recorded(warning_message: Any, when: str, nodeid: str) -> None:
-    put("warning", nodeid=nodeid, when=when, text=str(warning_message.message))
+    place = f"{warning_message.filename}:{warning_message.lineno}"
+    text = f"{place}: {warning_message.category.__name__}: {warning_message.message}"
+    put("warning", nodeid=nodeid, when=when, text=text)
+
+
+def pytest_internalerror(excrepr: Any) -> None:
+    put("internal error", nodeid="", text=str(excrepr))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -44,5 +83,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     put("summary", counts={name: len(rows) for name, rows in stats.items() if name})
 
 
-def pytest_sessionfinish(exitstatus: int) -> None:
-    put("session", status=int(exitstatus))
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    put(
+        "session",
+        status=int(exitstatus),
+        failed=session.testsfailed,
+        collected=session.testscollected,
+    )
