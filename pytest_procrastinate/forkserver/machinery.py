@@ -21,7 +21,7 @@ class Machinery:
         self._pays_from = PAYS_FROM
 
     def share(self) -> None:
-        """Have children share it, once there are many of them. To be called before each fork."""
+        """Have children share it, once many are ordered: also those that narrower servers will fork."""
         self._pays_from -= 1
         if self._pays_from == 0:
             make_definitions_immortal({*PACKAGES, *sys.stdlib_module_names})

@@ -96,8 +96,7 @@ class ForkServer:
         plugins.register(prepared.marker, "forked-phases")
         plugins.register(Foreground(prepared.marker, self._parent_group), "forked-foreground")
         prepared.teller.warm_up()
-        sharing = Sharing(self._session)
-        Server(prepared, self._items, sharing, endpoint, self._parent_pid).serve()
+        Server(prepared, self._items, Sharing(self._session), endpoint, self._parent_pid).serve()
 
 
 class Server:
@@ -118,9 +117,8 @@ class Server:
         self._programs = Programs(prepared, items, sharing)
         self._running: dict[int, int] = {}
         self._leaving: dict[int, tuple[ChildProgram, pytest.Item | None, int | None]] = {}
-        self._passed = -1
+        self._passed, self._ends = -1, False
         self._machinery = Machinery(self.session.config)
-        self._ends = False
         self._left_below: dict[int, tuple[bytes, object]] = {}
         self.narrowers: list[Narrower] = []
         self.node: Any = prepared.session
@@ -194,8 +192,9 @@ class Server:
     # --- orders -------------------------------------------------------------------------------
 
     def _fork_ordered(self, order: Order) -> None:
+        self._machinery.share()
         program = self._programs.of_order(order)
-        if self._goes(program, [before for _, before in self._turns]):
+        if self._goes(program, [each for _, each in self._turns]):
             self._go(order, program)
         else:
             self._turns.wait(order, program)
@@ -278,7 +277,6 @@ class Server:
 
         :param begun: The item's protocol is under way.
         """
-        self._machinery.share()
         self._programs.note_others(program.number)
         watchdogs = Watchdogs()
         watchdogs.disarm()

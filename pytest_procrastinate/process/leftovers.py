@@ -261,6 +261,7 @@ def end(
                 break
         wanted.running.update(wanted.trackers)
         wanted.wait(grace_seconds, Outcome.SETTLED)
+        wanted.reap_adopted()
         return wanted.outcomes | dict.fromkeys(wanted.running, Outcome.LEFT)
 
 
@@ -332,6 +333,14 @@ class _Wanted:
                     os.waitpid(process.pid, os.WNOHANG | _WALL)
             if not ended and left == 0:
                 break
+
+    def reap_adopted(self) -> None:
+        """Reap those that ended before their parent did, and became our children after that."""
+        for process in self.outcomes:
+            now = look_at(process.pid)
+            if now is not None and now.identity == process.identity:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(process.pid, os.WNOHANG | _WALL)
 
 
 # --- the kernel's words --------------------------------------------------------------------------
