@@ -97,7 +97,7 @@ def test_shutdown_ends_a_stopped_child(manager):
     child = manager.create_process(task)
     os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
 
-    manager.shutdown(grace_seconds=0.1)
+    manager.shutdown(grace_seconds=1)
 
     assert task.result.ending.signal == signal.SIGKILL
 
