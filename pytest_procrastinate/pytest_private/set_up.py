@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from _pytest import runner
+from _pytest import assertion, runner
 from _pytest.logging import caplog_records_key
 from _pytest.skipping import evaluate_xfail_marks, xfailed_key
 from _pytest.warnings import catch_warnings_for_item
@@ -292,7 +292,10 @@ def tear_down_scopes(
     with contextlib.suppress(*OUTCOMES):  # then its own protocol has told so
         item.stash[xfailed_key] = evaluate_xfail_marks(item)
     ihook: Any = item.ihook if record_warning is None else _Recorder(record_warning)
-    with catch_warnings_for_item(config, ihook, when="runtest", item=item):
+    with (
+        contextlib.contextmanager(assertion.pytest_runtest_protocol)(item),  # explains assertions
+        catch_warnings_for_item(config, ihook, when="runtest", item=item),
+    ):
         call = pytest.CallInfo.from_call(
             functools.partial(tear_down, item=item, nextitem=nextitem),
             when="teardown",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from comparing import forked, headline
+from comparing import compare, forked, headline
 
 SURVIVOR = """
 import noting, os, pytest, signal
@@ -177,3 +177,30 @@ def test_no_other_test_pays_for_a_shared_fixture_that_hangs(pytester, phase):
 
     told.result.assert_outcomes(errors=1, passed=6 if phase == "setup" else 7)
     told.result.stdout.fnmatch_lines([f"*ran into its timeout of 2 s (*SIGKILL) in {phase}*"])
+
+
+def test_an_assertion_that_fails_as_a_scope_ends_is_explained(pytester):
+    pytester.makeconftest(
+        """
+        import pytest
+
+        def pytest_assertrepr_compare(op, left, right):
+            return ["explained by the conftest"] if left == "ours" else None
+
+        @pytest.fixture(scope="session")
+        def session():
+            yield
+            assert "ours" == "theirs"
+
+        @pytest.fixture(scope="module")
+        def module():
+            yield
+            assert [1, 2, 3] == [1, 0, 3]
+        """
+    )
+    pytester.makepyfile(
+        test_one="def test_module(module): pass",
+        test_two="def test_session(session): pass",
+    )
+
+    compare(pytester)

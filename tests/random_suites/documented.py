@@ -66,6 +66,14 @@ def without_direct_parameters(output: list[str]) -> list[str]:
     return [line for line in output if not re.match(r" *(SETUP|TEARDOWN) +[SPMC] arg\d+\[", line)]
 
 
+def without_namespace_of_doctests(output: list[str]) -> list[str]:
+    """Return what is printed without ``--setup-show``'s line for the set-up of ``doctest_namespace``.
+
+    Pytest asks for it after a doctest's autouse fixtures; it is shared, so it is set up before them.
+    """
+    return [line for line in output if not line.startswith("SETUP    S doctest_namespace")]
+
+
 def told_as_the_run_ends(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows with the warnings of no item last.
 

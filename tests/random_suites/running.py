@@ -25,6 +25,7 @@ from .documented import (
     told_as_the_run_ends,
     without_direct_parameters,
     without_letters,
+    without_namespace_of_doctests,
     writes_past_capture,
 )
 from .model import Suite
@@ -165,7 +166,7 @@ def differences(
 
 def _differences(plain: Told, forked: Told) -> Differences:
     plain_rows, forked_rows, otherwise = _rows(plain, forked)
-    outputs = plain.output, forked.output
+    outputs = [without_namespace_of_doctests(told.output) for told in (plain, forked)]
     here = [words for pid, _, words in forked.events if pid == forked.main]
     return {
         "status": _diff([str(plain.status)], [str(forked.status)]),
