@@ -283,9 +283,12 @@ def tear_down_scopes(
     """
     config = item.config
     manager = config.pluginmanager
-    others = [plugin for plugin in manager.get_plugins() if not _is_pytests_own(plugin)]
-    but_marker = [plugin for plugin in others if plugin is not marker]
-    tear_down = manager.subset_hook_caller("pytest_runtest_teardown", but_marker)
+    others = [
+        plugin
+        for plugin in manager.get_plugins()
+        if plugin is not marker and not _is_pytests_own(plugin)
+    ]
+    tear_down = manager.subset_hook_caller("pytest_runtest_teardown", others)
     make_report = manager.subset_hook_caller("pytest_runtest_makereport", others)
     item._report_sections.clear()
     item.stash[caplog_records_key] = {}
