@@ -57,7 +57,10 @@ def test_children_that_outlive_their_server_are_reaped_here(manager, gate, subre
 @every_waiter
 def test_what_a_dead_server_never_forked_ends_as_it_did(manager):
     owner = Owner(manager, act=tell)
+    manager.kill_process(owner.server, signal.SIGSTOP)  # it takes all orders before it dies
+    os.waitid(os.P_PID, owner.server.pid, os.WSTOPPED | os.WNOWAIT)
     children = [owner.order(name) for name in ("die", "act", "act")]
+    manager.kill_process(owner.server, signal.SIGCONT)
     finish(manager)
 
     for child in children:
