@@ -2,89 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from pytest_procrastinate.child.files import ChildFiles, read_text
+from pytest_procrastinate.child.files import read_text
 from pytest_procrastinate.messages import ends_phase
 from pytest_procrastinate.options import SETTINGS, Timeout
+from pytest_procrastinate.parent.file_pool import FilePool
 from pytest_procrastinate.portable import REPEATING, Repeated, unpack, unpack_all
 from pytest_procrastinate.process.child import ChildProcess
 from pytest_procrastinate.process.ending import Cause, Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError
 from pytest_procrastinate.process.remote import SERVER_DIED
-
-SPARE_DESCRIPTORS = 32  # for a child's files and channel, and for what its fork server needs beside
-
-
-class FilePool:
-    """Files for children, used again and again; each has a number that fork servers know."""
-
-    def __init__(self) -> None:
-        self._free: list[tuple[int, ChildFiles]] = []
-        self._all: dict[int, ChildFiles] = {}
-        self._last = 0
-
-    def has_room(self) -> bool:
-        """Whether there is room for one more child; False as long as others have all that there is.
-
-        :raises pytest.UsageError: There is no room for a single child.
-        """
-        if self._free:
-            return True
-        try:
-            _open_and_close(SPARE_DESCRIPTORS)
-        except OSError as error:
-            if not self._all:
-                raise pytest.UsageError(
-                    f"forked: no room for the files of a child: {error.strerror}"
-                    " (more descriptors: ulimit -n)"
-                ) from error
-            return False
-        return True
-
-    def take(self) -> tuple[int, ChildFiles]:
-        """Return files that nobody uses.
-
-        :raises OSError: No descriptor was left for new ones.
-        """
-        if self._free:
-            return self._free.pop()
-        files = ChildFiles.make()
-        self._last += 1
-        self._all[self._last] = files
-        return self._last, files
-
-    def give_back(self, number: int, files: ChildFiles, *, clean: bool) -> None:
-        """Take files back.
-
-        :param clean: The child left in order: they are empty.
-        """
-        if clean:
-            files.page.clear()
-        else:
-            files.clear()
-        self._free.append((number, files))
-
-    def close(self) -> None:
-        """Close all files."""
-        for files in self._all.values():
-            files.close()
-        self._all.clear()
-        self._free.clear()
-
-
-def _open_and_close(count: int) -> None:
-    descriptors: list[int] = []
-    try:
-        for _ in range(count):
-            descriptors.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
 
 
 class Attempt:
@@ -166,7 +97,7 @@ class Attempt:
         """What it left running or open."""
         self.stages: list[str] = []
         """What was done about it, in words."""
-        self._child_goes_on = False
+        self._child_goes_on = self._ended_early = False
         if before is None:
             self.number, self.files = pool.take()
         else:
@@ -218,6 +149,9 @@ class Attempt:
         except ValueError as error:
             self.problem = str(error)
             return
+        if self._ended_early:
+            self.problem = "it told that its test was over, and went on"
+            return
         if name in REPEATING:
             self._repeated.bring_back(payload)
         if name == "pytest_runtest_logreport" and not self._note_report(payload):
@@ -234,11 +168,23 @@ class Attempt:
         self.told.add(name)
         self.stops = self.stops or name in ("stop", "raised")
         if name == "done":
-            self.done = True
-            if not self.settings.waits_for_end:
-                self._finished(self)
+            if self._told_to_the_end:
+                self._end()
+            else:  # of somebody's own protocol, or the test itself says so: its end will show
+                self._ended_early = True
         elif not self._heard(self, name, payload):
             self.messages.append((name, payload))
+
+    @property
+    def _told_to_the_end(self) -> bool:
+        """Whether it told what pytest's own protocol tells; a unit goes on in any case."""
+        ends = "pytest_runtest_logfinish" in self.told or "raised" in self.told
+        return ends or self.settings.scope != "function"
+
+    def _end(self) -> None:
+        self.done = True
+        if not self.settings.waits_for_end:
+            self._finished(self)
 
     def _note(self, name: str, payload: Any) -> None:
         match name, payload:
@@ -290,6 +236,8 @@ class Attempt:
                 self.incoming_message(message)
         except FrameError:
             pass  # it died while it wrote, or wrote over it
+        if self._ended_early and self.problem is None and ending.exit_status == 0:
+            self._end()
         if self._is_done():  # it died between its last word and its leave
             self._leave(ending)
             return

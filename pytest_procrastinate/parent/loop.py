@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pytest_procrastinate.options import FRESH_FIXTURES, RUN_SETTINGS, Settings, first_slot
-from pytest_procrastinate.parent.attempt import Attempt, FilePool
+from pytest_procrastinate.parent.attempt import Attempt
+from pytest_procrastinate.parent.file_pool import FilePool
 from pytest_procrastinate.parent.foreground import Terminal
 from pytest_procrastinate.parent.interrupts import Interrupts, signals_found
 from pytest_procrastinate.parent.leftovers import Leftovers

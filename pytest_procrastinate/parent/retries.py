@@ -30,6 +30,8 @@ class Retries:
         self._refused_at: dict[pytest.Item, int] = {}
         """How many children had ended when there was no room, and no child to make any."""
         self._crashes: dict[pytest.Item, int] = {}
+        self._lost: set[pytest.Item] = set()
+        """Those that a fork server took along, as it died while it began them."""
 
     def when(self, attempt: Attempt) -> Literal["now", "later", "never"]:
         """Return when it is made again, as nobody has to know of it.
@@ -41,9 +43,26 @@ class Retries:
         if attempt.given_up:
             self._waiting.append(attempt)
             return "later"
-        again = attempt.never_forked and self._in_a_row < MAX_IN_A_ROW
+        again = (attempt.never_forked or self._is_lost(attempt)) and self._in_a_row < MAX_IN_A_ROW
         self._in_a_row = self._in_a_row + 1 if again else 0
         return "now" if again else "never"
+
+    def _is_lost(self, attempt: Attempt) -> bool:
+        """Whether a fork server took the test along, for what another one has done to it, perhaps.
+
+        Once: it may be the test's own hook. What has been shown is not told again, and a fixture
+        that kills is not set up again.
+        """
+        lost = (
+            attempt.died_in_server
+            and not attempt.fixture[0]
+            and not attempt.cause
+            and not attempt.shows
+            and attempt.item not in self._lost
+        )
+        if lost:
+            self._lost.add(attempt.item)
+        return lost
 
     def _when_there_is_room(self, attempt: Attempt) -> Literal["now", "later", "never"]:
         if self._others_make_room_for(attempt):

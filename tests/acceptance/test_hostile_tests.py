@@ -8,8 +8,6 @@ import signal
 import pytest
 from comparing import TIMEOUT_SECONDS, forked
 
-from pytest_procrastinate.messages import TELLING
-
 HOSTILE = """
 import os, pytest, resource, signal, subprocess, sys, threading, time
 
@@ -283,58 +281,6 @@ def test_a_test_that_waits_for_a_debugger_that_is_none_is_ended(pytester, deed):
 
     told.result.assert_outcomes(failed=1, passed=1)
     told.result.stdout.fnmatch_lines(["*was stopped and did not go on (*SIGKILL) in call*"])
-
-
-NONSENSE = """
-import os, pytest, socket, stat
-from pytest_procrastinate.process.frames import encode
-
-NAMES = {names}
-PAYLOADS = [
-    None, (), 7, "x", {{}}, [1], ((1, 2), {{}}), ({{}}, {{}}), ("open('ran', 'w')",),
-    ({{"when": "call", "outcome": "passed", "sections": [1]}}, None),
-    ({{"when": "call", "outcome": "passed", "sections": []}}, None),
-    ({{"$report_type": "TestReport", "when": "teardown"}}, None),
-    {{"nodeid": "x", "location": 7}},
-    (("open('ran', 'w')",), {{}}),
-]
-
-@pytest.mark.parametrize("payload", PAYLOADS, ids=repr)
-@pytest.mark.parametrize("name", NAMES)
-def test_victim(name, payload):
-    for descriptor in map(int, os.listdir("/proc/self/fd")):
-        try:
-            if descriptor >= 3 and stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-                os.write(descriptor, encode((name, payload)))
-        except OSError:
-            pass
-    os.abort()
-
-def test_after(): pass
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "names",
-    [
-        [*TELLING, "no such name"],
-        ["junit", "terminal", "told", "stop", "raised"],
-        ["property", "xfail", "left", "leaves", "show"],
-    ],
-    ids=", ".join,
-)
-def test_messages_that_make_no_sense_are_a_failure_of_the_test(pytester, names):
-    pytester.makepyfile(NONSENSE.format(names=names))
-
-    told = forked(pytester, "--tb=line", "--forked-jobs=2")
-
-    verdicts = told.verdicts()
-    assert told.result.ret == pytest.ExitCode.TESTS_FAILED
-    assert all("failed" in " ".join(told) for name, told in verdicts.items() if "victim" in name)
-    assert verdicts["test_after"] == ["setup passed", "call passed", "teardown passed"]
-    assert "INTERNALERROR" not in told.result.stdout.str()
-    assert not (pytester.path / "ran").exists()
 
 
 def test_a_child_that_dies_after_its_teardown_has_one_report_of_it(pytester):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 
 import pytest
+from comparing import forked
 
 TESTS = 12
 
@@ -194,3 +195,57 @@ def test_where_none_can_be_forked_each_test_says_so(pytester):
     result.stdout.fnmatch_lines(
         ["no child could be forked: *Resource temporarily unavailable*", "*2 errors in *"]
     )
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_test_that_kills_the_fork_server_takes_no_other_one_along(pytester, again):
+    """Not even the one that the server begins; what kills it each time is told."""
+    pytester.makeconftest(
+        f"""
+        import os, pathlib, signal, time
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def shared():
+            pass
+
+        def wait_for(path):
+            deadline = time.monotonic() + 60
+            while not path.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+        def pytest_runtest_setup(item):
+            if item.name == "test_begun":
+                pathlib.Path("begun").touch()
+                wait_for(pathlib.Path("killed"))
+                if not {again}:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if not pathlib.Path("dead").exists():
+                    time.sleep(60)  # the server is about to be killed
+        """
+    )
+    pytester.makepyfile(
+        """
+        import conftest, os, pathlib, signal
+
+        def test_kills():
+            conftest.wait_for(pathlib.Path("begun"))
+            server = os.getppid()
+            os.kill(server, signal.SIGKILL)
+            while os.getppid() == server:
+                pass
+            pathlib.Path("dead").touch()
+            pathlib.Path("killed").touch()
+
+        def test_begun(shared): pass
+        def test_after(shared): pass
+        """
+    )
+
+    told = forked(pytester, "--forked-jobs=2")
+
+    if again:
+        told.result.assert_outcomes(passed=3)
+    else:
+        told.result.assert_outcomes(passed=2, errors=1)
+        told.result.stdout.fnmatch_lines(["*was killed by SIGKILL*"])

@@ -1,0 +1,107 @@
+"""Messages that a test sends in its child's name: none harms the run, none passes the test."""
+
+from __future__ import annotations
+
+import pytest
+from comparing import compare, forked
+
+from pytest_procrastinate.messages import TELLING
+
+NONSENSE = """
+import os, pytest, socket, stat
+from pytest_procrastinate.process.frames import encode
+
+NAMES = {names}
+PAYLOADS = [
+    None, (), 7, "x", {{}}, [1], ((1, 2), {{}}), ({{}}, {{}}), ("open('ran', 'w')",),
+    ({{"when": "call", "outcome": "passed", "sections": [1]}}, None),
+    ({{"when": "call", "outcome": "passed", "sections": []}}, None),
+    ({{"$report_type": "TestReport", "when": "teardown"}}, None),
+    {{"nodeid": "x", "location": 7}},
+    (("open('ran', 'w')",), {{}}),
+]
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=repr)
+@pytest.mark.parametrize("name", NAMES)
+def test_victim(name, payload):
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        try:
+            if descriptor >= 3 and stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.write(descriptor, encode((name, payload)))
+        except OSError:
+            pass
+    os.abort()
+
+def test_after(): pass
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "names",
+    [
+        [*TELLING, "no such name"],
+        ["junit", "terminal", "told", "stop", "raised"],
+        ["property", "xfail", "left", "leaves", "show"],
+    ],
+    ids=", ".join,
+)
+def test_messages_that_make_no_sense_are_a_failure_of_the_test(pytester, names):
+    pytester.makepyfile(NONSENSE.format(names=names))
+
+    told = forked(pytester, "--tb=line", "--forked-jobs=2")
+
+    verdicts = told.verdicts()
+    assert told.result.ret == pytest.ExitCode.TESTS_FAILED
+    assert all("failed" in " ".join(told) for name, told in verdicts.items() if "victim" in name)
+    assert verdicts["test_after"] == ["setup passed", "call passed", "teardown passed"]
+    assert "INTERNALERROR" not in told.result.stdout.str()
+    assert not (pytester.path / "ran").exists()
+
+
+SAYS_IT_IS_OVER = """
+import os, pytest, stat
+from pytest_procrastinate.process.frames import encode
+
+@pytest.mark.parametrize("deed", ["pass", "assert 0", "os.abort()", "os._exit(0)", "os._exit(3)"])
+def test_victim(deed):
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        try:
+            if descriptor >= 3 and stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.write(descriptor, encode(("done", None)))
+        except OSError:
+            pass
+    exec(deed)
+
+def test_after(): pass
+"""
+
+
+@pytest.mark.parametrize("leaks", ["kill", "fail"])
+def test_a_test_that_says_itself_that_it_is_over_fails(pytester, leaks):
+    pytester.makepyfile(SAYS_IT_IS_OVER)
+
+    told = forked(pytester, f"--forked-leaks={leaks}")
+
+    verdicts = told.verdicts()
+    assert verdicts.pop("test_after") == ["setup passed", "call passed", "teardown passed"]
+    assert len(verdicts) == 5
+    assert all(" ".join(each).count("failed") == 1 for each in verdicts.values())
+
+
+@pytest.mark.parametrize(
+    "told_of",
+    ["", "item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)"],
+)
+def test_an_item_whose_own_protocol_tells_nothing_is_told_as_plainly(pytester, told_of):
+    pytester.makeconftest(
+        f"""
+        def pytest_runtest_protocol(item):
+            if item.name == "test_silent":
+                {told_of or "pass"}
+                return True
+        """
+    )
+    pytester.makepyfile("def test_silent(): assert 0\ndef test_after(): pass")
+
+    compare(pytester)
