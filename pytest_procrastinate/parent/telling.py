@@ -20,6 +20,7 @@ from pytest_procrastinate.pytest_private import (
     anything_to_tear_down,
     has_other_listeners,
     tear_down_scopes,
+    tears_down_all_as_it_stops,
 )
 
 
@@ -49,7 +50,8 @@ class Telling:
 
     def note_scopes(self, attempt: Attempt, nextitem: pytest.Item | None) -> None:
         """Note whether scopes end with a test that plain items have set up in this process."""
-        after = None if attempt.stops or self.should_stop else nextitem
+        stops = (attempt.stops or self.should_stop) and tears_down_all_as_it_stops()
+        after = None if stops else nextitem
         if anything_to_tear_down(self._session, after):
             attempt.leave_here = functools.partial(tear_down_scopes, attempt.item, after)
 

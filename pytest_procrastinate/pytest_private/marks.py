@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from _pytest import skipping
 from _pytest.skipping import evaluate_condition, evaluate_xfail_marks
 from _pytest.unittest import TestCaseFunction
 
 from pytest_procrastinate.pytest_private.hooks import OUTCOMES
+
+# What pytest tells of an xfail() without a reason: 8.0 puts a word before it, 8.4 does not.
+_CONSTANTS = skipping.pytest_runtest_makereport.__code__.co_consts
+_NO_REASON = "reason: " if "reason: " in _CONSTANTS else ""
 
 
 def condition_holds(item: pytest.Item, mark: pytest.Mark, condition: object) -> bool:
@@ -53,7 +58,7 @@ def expected_to_fail(item: pytest.Item, error: BaseException, phase: str) -> str
     if item.config.option.runxfail:
         return None
     if phase == "call" and _is_expected_by_unittest(item):
-        return ""
+        return _NO_REASON
     try:
         xfailed = evaluate_xfail_marks(item)
     except OUTCOMES:  # a mark that the test has put on itself is wrong
