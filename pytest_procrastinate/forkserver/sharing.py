@@ -10,12 +10,12 @@ import pytest
 
 from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.pytest_private import (
-    asked_for,
     fixtures_of,
     is_set_up,
     needs_set_up,
     scope_of,
     stack_of,
+    with_all_asked_for,
 )
 
 SCOPES = ("session", "package", "module", "class", "function")
@@ -79,14 +79,10 @@ class Sharing:
                 return False
         return True
 
-    def is_shared(self, item: pytest.Item, definition: Any, asked_by: tuple[Any, ...] = ()) -> bool:
-        """Whether a fixture is set up here: it, and all that it asks for, may be shared.
-
-        :param asked_by: The fixtures that ask for it, each for the next.
-        """
-        chain = (*asked_by, definition)
+    def is_shared(self, item: pytest.Item, definition: Any) -> bool:
+        """Whether a fixture is set up here: it, and all that it asks for, may be shared."""
         return self.may_share(item, definition) and all(
-            self.is_shared(item, each, chain) for each in asked_for(item, chain)
+            self.may_share(item, each) for each in with_all_asked_for(item, definition)
         )
 
     def missing_beside(self, item: pytest.Item) -> list[Any]:

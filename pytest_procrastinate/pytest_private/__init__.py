@@ -8,7 +8,6 @@ from _pytest._code.code import TerminalRepr
 
 from pytest_procrastinate.pytest_private.fixtures import (
     NO_PARAMETER,
-    asked_for,
     fixtures_of,
     forget_result,
     is_set_up,
@@ -17,6 +16,7 @@ from pytest_procrastinate.pytest_private.fixtures import (
     scope_of,
     set_up_now,
     unit_node,
+    with_all_asked_for,
 )
 from pytest_procrastinate.pytest_private.hooks import (
     OUTCOMES,
@@ -83,7 +83,6 @@ __all__ = [
     "anything_to_tear_down",
     "anything_within",
     "arm_faulthandler_timeout",
-    "asked_for",
     "before_capture_is_disabled",
     "condition_holds",
     "crash_repr",
@@ -122,5 +121,6 @@ __all__ = [
     "terminal_file",
     "text_width",
     "unit_node",
+    "with_all_asked_for",
     "write_to_terminal",
 ]

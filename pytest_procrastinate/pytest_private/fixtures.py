@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -34,7 +34,7 @@ def fixtures_of(item: pytest.Item) -> Iterator[tuple[str, Any, Any]]:
     names = getattr(item, "fixturenames", ())
     asked_by_pytest = ("doctest_namespace",) if isinstance(item, DoctestItem) else ()
     for name in dict.fromkeys((*names, *asked_by_pytest)):
-        for definition in _used(_visible(item, name)):
+        for definition in _used(item, _visible(item, name)):
             yield name, definition, parameters.get(name, NO_PARAMETER)
 
 
@@ -47,28 +47,40 @@ def _visible(item: Any, name: str) -> Sequence[Any]:
     return definitions or ()
 
 
-def _used(definitions: Sequence[Any]) -> Sequence[Any]:
+def _used(item: pytest.Item, definitions: Sequence[Any]) -> Sequence[Any]:
     """Return which definitions of a name are used: the last, and what it overrides and asks for."""
-    first = len(definitions) - 1
-    while first > 0 and definitions[first].argname in definitions[first].argnames:
-        first -= 1
-    return definitions[first:]
+    if len(definitions) < 2:
+        return definitions
+    asked = with_all_asked_for(item, definitions[-1])
+    return [each for each in definitions if each in asked]
 
 
-def asked_for(item: pytest.Item, chain: Sequence[Any]) -> Iterator[Any]:
-    """Give the fixtures that the last one of a chain asks for by its arguments.
+def with_all_asked_for(item: pytest.Item, definition: Any) -> Collection[Any]:
+    """Return a fixture and all that it asks for by its arguments, itself or through others.
 
-    :param chain: Each asks for the next. A name that is in it already stands for what the fixture
-        of that name overrides (``FixtureRequest._get_active_fixturedef``).
+    Where a fixture that asks overrides others, its name stands for what it overrides
+    (``FixtureRequest._get_active_fixturedef``).
     """
-    for name in chain[-1].argnames:
-        definitions = _visible(item, name)
-        same_name = [each for each in chain if each.argname == name]
-        if same_name:
-            known = list(definitions)
-            definitions = known[: known.index(same_name[-1])] if same_name[-1] in known else ()
-        if definitions:
-            yield definitions[-1]
+    found = {definition}
+    seen: set[tuple[Any, frozenset[tuple[str, Any]]]] = set()
+    todo: list[tuple[Any, dict[str, Any]]] = [(definition, {})]
+    while todo:
+        asking, overriding = todo.pop()
+        if len(_visible(item, asking.argname)) > 1:
+            overriding = {**overriding, asking.argname: asking}
+        state = asking, frozenset(overriding.items())
+        if state in seen:
+            continue
+        seen.add(state)
+        for name in asking.argnames:
+            definitions = list(_visible(item, name))
+            if name in overriding:
+                known = overriding[name] in definitions
+                definitions = definitions[: definitions.index(overriding[name])] if known else []
+            if definitions:
+                found.add(definitions[-1])
+                todo.append((definitions[-1], overriding))
+    return found
 
 
 def set_up_now(item: pytest.Item, definition: Any) -> None:

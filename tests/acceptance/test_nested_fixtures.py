@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from comparing import compare
+
 
 def test_a_class_s_fixture_may_ask_for_a_session_s_that_opens_a_file(pytester):
     pytester.makepyfile(
@@ -34,3 +36,50 @@ def test_a_class_s_fixture_may_ask_for_a_session_s_that_opens_a_file(pytester):
     result = pytester.runpytest_subprocess("--forked", timeout=60)
 
     result.assert_outcomes(passed=3)
+
+
+def test_an_override_may_ask_through_others_for_what_it_overrides(pytester):
+    pytester.makeconftest(
+        """
+        import noting, pytest
+
+        @pytest.fixture(scope="session")
+        def value():
+            noting.note("up", "session")
+            yield 1
+            noting.note("down", "session")
+        """
+    )
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def through(value): return value + 1
+
+        @pytest.fixture
+        def value(through): return through + 1
+
+        def test_one(value): assert value == 3
+        def test_two(value): assert value == 3
+        """
+    )
+
+    _, told = compare(pytester)
+
+    assert [words for _, *words in told.noted("up")] == [["session"]]
+    assert [words for _, *words in told.noted("down")] == [["session"]]
+
+
+def test_fixtures_in_many_layers_are_looked_through_at_once(pytester):
+    """Each of 16 layers has 3 fixtures that ask for all below: 43 million ways lead down."""
+    layers = [f"f{layer}_{n}" for layer in range(16) for n in range(3)]
+    source = "import pytest\n"
+    for number, name in enumerate(layers):
+        below = ", ".join(layers[number // 3 * 3 - 3 : number // 3 * 3]) if number > 2 else ""
+        source += f"@pytest.fixture(scope='session')\ndef {name}({below}): return 1\n"
+    pytester.makepyfile(source + "def test_it(f15_0, f15_1, f15_2): pass\n")
+
+    result = pytester.runpytest_subprocess("--forked", timeout=60)
+
+    result.assert_outcomes(passed=1)

@@ -48,18 +48,18 @@ def test_fixtures_of_an_item_that_is_no_function_are_none(item):
     assert list(private.fixtures_of(Custom.from_parent(item.session, name="custom"))) == []
 
 
-def test_asked_for_gives_what_a_fixture_asks_for(item, definitions):
+def test_with_all_asked_for_gives_what_a_fixture_asks_for_itself_or_through_others(
+    item, definitions
+):
     asked = {
-        name: [each.argname for each in private.asked_for(item, [definition])]
+        name: {each.argname for each in private.with_all_asked_for(item, definition)} - {"request"}
         for name, definition in definitions.items()
     }
 
-    assert {
-        name: [each for each in names if each != "request"] for name, names in asked.items()
-    } == {
-        "session": [],
-        "module": ["session"],
-        "own": ["module"],
+    assert asked == {
+        "session": {"session"},
+        "module": {"session", "module"},
+        "own": {"session", "module", "own"},
     }
 
 
