@@ -69,8 +69,8 @@ CONTENDERS = {
     "xdist -n2 --forked": Contender(
         ("pytest-xdist", "pytest-forked", "pytest==8.4.*"), (*PYTEST, "-n2", "--forked")
     ),
-    "tiderace -n1": Contender(("tiderace",), (*TIDERACE, "-n", "1", ".")),
-    "tiderace -n2": Contender(("tiderace",), (*TIDERACE, "-n", "2", ".")),
+    "tiderace -n1": Contender(("tiderace", "pytest"), (*TIDERACE, "-n", "1", ".")),
+    "tiderace -n2": Contender(("tiderace", "pytest"), (*TIDERACE, "-n", "2", ".")),
     "xdist -n2": Contender(("pytest-xdist",), (*PYTEST, "-n2"), isolates=False),
     "zygote, 2 workers": Contender(("pytest-zygote",), (*PYTEST, "--workers=2"), isolates=False),
 }

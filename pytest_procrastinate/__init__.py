@@ -12,11 +12,13 @@ from pytest_procrastinate.plugin import (  # noqa: E402
     forked_slot,
     pytest_addhooks,
     pytest_addoption,
+    pytest_collection_finish,
     pytest_collection_modifyitems,
     pytest_configure,
     pytest_load_initial_conftests,
     pytest_report_header,
     pytest_runtestloop,
+    pytest_sessionfinish,
     pytest_terminal_summary,
 )
 from pytest_procrastinate.with_others.meeting import pytest_sessionstart  # noqa: E402
@@ -26,11 +28,13 @@ __all__ = [
     "forked_slot",
     "pytest_addhooks",
     "pytest_addoption",
+    "pytest_collection_finish",
     "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_load_initial_conftests",
     "pytest_report_header",
     "pytest_runtestloop",
+    "pytest_sessionfinish",
     "pytest_sessionstart",
     "pytest_terminal_summary",
 ]

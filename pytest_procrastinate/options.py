@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import pytest
 
-from pytest_procrastinate.deaths import Dies, dies_of, keyword_hint
+from pytest_procrastinate.deaths import Dies
 from pytest_procrastinate.pytest_private import (
-    condition_holds,
-    may_skip,
     tears_down_all_as_it_stops,
 )
 from pytest_procrastinate.quantities import parse_duration, parse_jobs, parse_memory_limit
 
-MARK_KEYWORDS = (
-    "condition",
-    "reason",
-    "fixtures",
-    "timeout",
-    "memory_limit",
-    "cpu_limit",
-    "leaks",
-    "group",
-    "exclusive",
-    "scope",
-)
 FIXTURES = ("auto", "shared", "fresh")
 SCOPES = ("function", "class", "module", "package", "session")
 LEAKS = ("off", "kill", "warn", "fail")
@@ -95,6 +80,9 @@ SETTINGS = pytest.StashKey[dict[pytest.Item, Settings]]()
 
 FRESH_FIXTURES = pytest.StashKey[dict[str, str]]()
 """Fixtures that were not shared, with the reason: for the summary."""
+
+AT_END = pytest.StashKey[tuple[Any, ...]]()
+"""What was raised as a run that stops tore down what was left: as a plain session finishes."""
 
 THREADS = pytest.StashKey[list[str]]()
 """The names of the threads that the pytest process had beside its own as it forked, if any."""
@@ -212,13 +200,13 @@ def run_settings_of(config: pytest.Config) -> RunSettings:
         raise pytest.UsageError(f"ini option forked: {error}; write true or false") from error
     timeout, source = _asked(config, "timeout", parse_duration)
     grace, _ = _asked(config, "grace", parse_duration)
-    leaks, _ = _asked(config, "leaks", lambda word: _one_of(LEAKS, word))
-    fixtures, _ = _asked(config, "fixtures", lambda word: _one_of(FIXTURES, word))
+    leaks, _ = _asked(config, "leaks", lambda word: one_of(LEAKS, word))
+    fixtures, _ = _asked(config, "fixtures", lambda word: one_of(FIXTURES, word))
     session_timeout, _ = _asked(config, "session-timeout", parse_duration)
     slow_after, _ = _asked(config, "slow-after", parse_duration)
     memory_limit, _ = _asked(config, "memory-limit", parse_memory_limit)
     cpu_limit, _ = _asked(config, "cpu-limit", parse_duration)
-    scope, _ = _asked(config, "scope", lambda word: _one_of(SCOPES, word))
+    scope, _ = _asked(config, "scope", lambda word: one_of(SCOPES, word))
     return RunSettings(
         scope=scope or "function",
         timeout=Timeout(timeout, source) if timeout else None,
@@ -283,7 +271,7 @@ def _asked(config: pytest.Config, noun: str, parse: Callable[[str], T]) -> tuple
     return None, ""
 
 
-def _one_of(words: tuple[str, ...], given: object) -> str:
+def one_of(words: tuple[str, ...], given: object) -> str:
     """Return ``given``, which must be one of the words.
 
     :raises ValueError: It is not; the text says how to mend it.
@@ -294,96 +282,3 @@ def _one_of(words: tuple[str, ...], given: object) -> str:
     choice = f"{', '.join(words[:-1])} or {words[-1]}"
     hint = f"did you mean {close[0]!r}?" if close else f"write {choice}"
     raise ValueError(f"{str(given)!r} is unknown; {hint}")
-
-
-# --- one item ---------------------------------------------------------------------------------
-
-
-def settings_of(item: pytest.Item, run: RunSettings | None = None) -> Settings:
-    """Return what was asked for an item: its own mark first, then the options, then the ini.
-
-    :param run: What was asked for the run.
-    :raises pytest.UsageError: A mark is used wrongly; names the item and the fix.
-    """
-    config = item.config
-    run = run or RunSettings()
-    marks = list(item.iter_markers("forked"))  # the closest first
-    for mark in marks:
-        _check_mark(item, mark)
-    marked = _condition(item, marks[0]) if marks else None
-    dies = dies_of(item)
-    if config.getoption("no_forked", False):
-        if dies is not None:
-            item.add_marker(pytest.mark.skip(reason="dies() needs a child of its own"))
-        return Settings()
-    if dies is not None:
-        marked = True
-    if marked is None:
-        marked = bool(config.getoption("forked", False) or config.getini("forked"))
-    if not marked:
-        return Settings()
-    if not hasattr(os, "fork"):
-        if may_skip(item):
-            return Settings()
-        raise pytest.UsageError(
-            f"{item.nodeid}: it is to run in a child of its own, and this platform has no os.fork; "
-            "mark it skipif(not hasattr(os, 'fork')), or run with --no-forked"
-        )
-    timeout = _marked(item, marks, "timeout", parse_duration)
-    memory_limit = _marked(item, marks, "memory_limit", parse_memory_limit)
-    cpu_limit = _marked(item, marks, "cpu_limit", parse_duration)
-    leaks = _marked(item, marks, "leaks", lambda word: _one_of(LEAKS, word))
-    fixtures = _marked(item, marks, "fixtures", lambda word: _one_of(FIXTURES, word))
-    return Settings(
-        forked=True,
-        fixtures=fixtures or run.fixtures,
-        timeout=run.timeout if timeout is None else _timeout_of_mark(timeout),
-        grace_seconds=run.grace_seconds,
-        memory_limit_bytes=run.memory_limit_bytes if memory_limit is None else memory_limit or None,
-        cpu_limit_seconds=run.cpu_limit_seconds if cpu_limit is None else cpu_limit or None,
-        leaks=leaks or run.leaks,
-        dies=dies,
-        scope=_marked(item, marks, "scope", lambda word: _one_of(SCOPES, word)) or run.scope,
-        group=_marked(item, marks, "group", _group_name),
-        exclusive=bool(_marked(item, marks, "exclusive", bool)),
-    )
-
-
-def _group_name(given: object) -> str:
-    if not isinstance(given, str) or not given:
-        raise ValueError(f"{given!r} is not the name of a group; write group='db'")
-    return given
-
-
-def _timeout_of_mark(seconds: float) -> Timeout | None:
-    return Timeout(seconds, "forked(timeout=...)") if seconds else None
-
-
-def _marked(
-    item: pytest.Item, marks: list[pytest.Mark], keyword: str, parse: Callable[[Any], T]
-) -> T | None:
-    """Return what the closest mark with this keyword says; None where there is none."""
-    for mark in marks:
-        if mark.kwargs.get(keyword) is not None:
-            try:
-                return parse(mark.kwargs[keyword])
-            except (ValueError, TypeError, AttributeError) as error:
-                raise pytest.UsageError(f"{item.nodeid}: forked({keyword}=...): {error}") from error
-    return None
-
-
-def _check_mark(item: pytest.Item, mark: pytest.Mark) -> None:
-    for keyword in mark.kwargs:
-        if keyword not in MARK_KEYWORDS:
-            raise pytest.UsageError(
-                f"{item.nodeid}: forked() has no keyword {keyword!r}{keyword_hint(keyword, MARK_KEYWORDS)}"
-            )
-    if len(mark.args) > 1 or (mark.args and "condition" in mark.kwargs):
-        raise pytest.UsageError(
-            f"{item.nodeid}: forked() takes one condition; write forked(condition, reason=...)"
-        )
-
-
-def _condition(item: pytest.Item, mark: pytest.Mark) -> bool:
-    conditions: tuple[Any, ...] = mark.args or (mark.kwargs.get("condition", True),)
-    return condition_holds(item, mark, conditions[0])

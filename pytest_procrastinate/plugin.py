@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 
 import pytest
 
 from pytest_procrastinate import hookspecs
+from pytest_procrastinate.marks import ItemSettings
 from pytest_procrastinate.options import (
+    AT_END,
     FRESH_FIXTURES,
     RUN_SETTINGS,
     SETTINGS,
@@ -16,7 +19,6 @@ from pytest_procrastinate.options import (
     add_markers,
     add_options,
     run_settings_of,
-    settings_of,
 )
 
 TOOK_OVER = pytest.StashKey[bool]()
@@ -54,8 +56,21 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    run = config.stash[RUN_SETTINGS]
-    config.stash[SETTINGS] = settings = {item: settings_of(item, run) for item in items}
+    config.stash[SETTINGS] = settings = ItemSettings(config.stash[RUN_SETTINGS])
+    for item in items:
+        settings[item]  # a wrong mark is told before all else
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> Generator[None, object, object]:
+    result = yield
+    config = session.config
+    settings = config.stash.get(SETTINGS, None)
+    if not isinstance(settings, ItemSettings):  # collection has failed
+        return result
+    for item in session.items:  # marks, and items, may have come after us
+        settings.look_again(item)
+        settings[item]
     if hasattr(config.hook, "pytest_timeout_set_timer"):
         from pytest_procrastinate.with_others.timeout import take_over_timeouts
 
@@ -64,21 +79,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         from pytest_procrastinate.with_others.xdist import WorkerLoop
 
         config.pluginmanager.register(WorkerLoop(settings), "forked-worker-loop")
+    return result
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     config = session.config
-    settings = config.stash.get(SETTINGS, {})
-    if config.option.collectonly or hasattr(config, "workerinput"):
+    settings = config.stash.get(SETTINGS, None)
+    if settings is None or config.option.collectonly or hasattr(config, "workerinput"):
         return None
     if session.testsfailed and not config.option.continue_on_collection_errors:
         return None
-    if not any(settings[item].forked for item in session.items if item in settings):
+    if not any(settings[item].forked for item in session.items):
         return None
     from pytest_procrastinate.parent.stretches import run_items
 
     run_items(session, settings)
     return True
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if AT_END in session.config.stash:
+        from pytest_procrastinate.parent.replay import raise_told
+
+        raise_told(session.config.stash[AT_END])
 
 
 def pytest_terminal_summary(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+COMPARING = Path(__file__).parent.parent / "benchmarks" / "comparing.py"
 
 SUITE = """
 import warnings
@@ -31,8 +32,11 @@ def test_warning():
 @pytest.fixture
 def told(pytester, monkeypatch):
     """Return a function that runs the suite plainly, and :mod:`comparing`."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import comparing
+    # By another name: that of a module of tests/acceptance is the same.
+    spec = importlib.util.spec_from_file_location("comparing_runs", COMPARING)
+    comparing = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, comparing)
+    spec.loader.exec_module(comparing)
 
     def run(**values):
         pytester.path.joinpath("test_it.py").write_text(SUITE.format(**values))
@@ -40,8 +44,7 @@ def told(pytester, monkeypatch):
         environment = {"PYTHONDONTWRITEBYTECODE": "1"}
         return comparing.run(sys.executable, pytester.path, options, environment=environment)
 
-    yield run, comparing
-    sys.modules.pop("comparing")
+    return run, comparing
 
 
 def test_each_difference_names_the_test_and_what_differs(told):

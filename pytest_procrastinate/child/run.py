@@ -163,7 +163,7 @@ class ChildProgram:
         if raised is not None or stops:
             # Plain pytest tears down what is left when the session finishes.
             self.prepared.inherited.ends_run = True
-            tear_down_all(self.prepared.session)
+            tear_down_rest(self.prepared)
         self.prepared.call_hook("pytest_forked_child_ending", self.item)
         flush_output(self.prepared.flush_c)
         self.tell_end(raised)
@@ -190,6 +190,17 @@ class ChildProgram:
     def tell_leaving(self, *, all_scopes: bool) -> None:
         """Tell that shared scopes end with this test, which its fork server has to tear down."""
         self.prepared.teller.tell("leaves", all_scopes)
+
+
+def tear_down_rest(prepared: Prepared) -> None:
+    """Tear down all that is left here, as plain pytest does when the session finishes.
+
+    What fails is told: it is raised then, in the pytest process.
+    """
+    try:
+        tear_down_all(prepared.session)
+    except BaseException as error:
+        prepared.teller.tell("at_end", told_exception(error))
 
 
 class PassOn(pytest.exit.Exception):  # type: ignore[misc, name-defined]  # made by a decorator

@@ -19,6 +19,7 @@ from pytest_procrastinate.child.run import (
     GATE,
     ChildProgram,
     Prepared,
+    tear_down_rest,
     told_exception,
 )
 from pytest_procrastinate.child.streams import c_flusher, flush_output
@@ -46,7 +47,6 @@ from pytest_procrastinate.pytest_private import (
     may_skip,
     pop_scopes,
     repeat_registrations,
-    tear_down_all,
     tear_down_scopes,
 )
 
@@ -150,7 +150,7 @@ class Server:
         end_children(self.manager, [narrower.server for narrower in self.narrowers])
         self.manager.shutdown()
         with self.prepared.teller.collecting() as frames:
-            tear_down_all(self.session)
+            tear_down_rest(self.prepared)
         if frames:
             self.service.tell(("last", b"".join(frames)))
         self.session.config.hook.pytest_forked_server_ending(session=self.session)

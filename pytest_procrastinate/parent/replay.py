@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from pytest_procrastinate.messages import TELLING
-from pytest_procrastinate.pytest_private import add_junit_notes, write_to_terminal
+from pytest_procrastinate.options import AT_END
+from pytest_procrastinate.pytest_private import (
+    add_junit_notes,
+    add_to_longrepr,
+    write_to_terminal,
+)
 
 CAPTURED_LAST = tuple(f"Captured {kind} teardown" for kind in ("stdout", "stderr", "log"))
 """The sections that pytest adds as a teardown ends, in its order."""
@@ -54,7 +59,9 @@ def replay(item: pytest.Item | pytest.Session, name: str, payload: Any) -> None:
         item.session.shouldstop = item.session.shouldstop or stop
         item.session.shouldfail = item.session.shouldfail or fail
     elif name == "raised":
-        _raise(*payload)
+        raise_told(payload)
+    elif name == "at_end":
+        item.config.stash.setdefault(AT_END, payload)  # the first is what a plain run would raise
 
 
 def _understand(config: pytest.Config, name: str, payload: Any) -> dict[str, Any]:
@@ -72,8 +79,8 @@ def _understand(config: pytest.Config, name: str, payload: Any) -> dict[str, Any
                 ("terminal", str())
                 | ("told", (str(), _))
                 | ("stop", (str() | bool(), str() | bool()))
-                | ("raised", ("exit" | "error", str(), int(), _, _))
-                | ("raised", ("interrupt", str(), int(), _))
+                | ("raised" | "at_end", ("exit" | "error", str(), int(), _, _))
+                | ("raised" | "at_end", ("interrupt", str(), int(), _))
             ):
                 pass
             case _:
@@ -132,7 +139,7 @@ def _merge(report: pytest.TestReport, scopes: pytest.TestReport) -> None:
         if hasattr(scopes, "wasxfail"):
             report.wasxfail = scopes.wasxfail
     elif scopes.failed:
-        report.sections.append(("Teardown of its scopes", _summary(scopes)))
+        add_to_longrepr(report, "Teardown of its scopes", scopes.longreprtext)
 
 
 def fail_for(left: list[str], messages: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -167,12 +174,13 @@ def _merge_sections(
     return sections
 
 
-def _summary(report: pytest.TestReport) -> str:
-    crash = getattr(report.longrepr, "reprcrash", None)
-    return report.longreprtext if crash is None else str(crash.message)
+def raise_told(told: tuple[Any, ...]) -> None:
+    """Raise what another process has raised.
 
-
-def _raise(kind: str, path: str, line: int, *details: Any) -> None:
+    :param told: As :func:`.told_exception` made it.
+    :raises BaseException: See :func:`replay`.
+    """
+    kind, path, line, *details = told
     if kind == "exit":
         message, status = details
         raise pytest.exit.Exception(message, status)

@@ -99,8 +99,8 @@ class ProcessManager:
     def step(self, timeout: float | None = None) -> None:
         """Sleep until something happens, then read, reap and finalize what there is.
 
-        :param timeout: Seconds to sleep at most. Without it only an event or :attr:`deadline`
-            ends the sleep: nothing is polled.
+        :param timeout: Seconds at most; else only an event or :attr:`deadline` ends the sleep.
+        :raises RuntimeError: Before :meth:`setup` or after :meth:`shutdown`.
         """
         self.wait_for_event(timeout)
         self.reap_children()
@@ -109,8 +109,7 @@ class ProcessManager:
     def wakeup(self) -> None:
         """End the sleep of :meth:`step`; from any thread or signal handler."""
         if self.control_pipe is not None:
-            # A full socket means that a wake-up is under way already.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # full: a wake-up is under way already
                 self.control_pipe[1].send(b".")
 
     def shutdown(self, grace_seconds: float = GRACE_SECONDS) -> None:
@@ -295,7 +294,8 @@ class ProcessManager:
 
     def wait_for_event(self, timeout: float | None = None) -> None:
         """Sleep until a source can be read, and hear it."""
-        assert self._selector is not None
+        if self._selector is None:
+            raise RuntimeError("set up the manager first")
         if self.deadline is not None:
             left = max(0.0, self.deadline - time.monotonic())
             timeout = left if timeout is None else min(timeout, left)
@@ -388,7 +388,7 @@ class ProcessManager:
         self._doubt()
 
     def _doubt(self) -> None:
-        # It may have been a SIGCHLD: children that no pidfd watches are asked one by one.
+        # Perhaps a SIGCHLD: children that no pidfd watches are asked one by one.
         self._maybe_dead |= self._local - self._pidfds.keys()
 
     def _unwatch_child(self, child: ChildProcess) -> None:

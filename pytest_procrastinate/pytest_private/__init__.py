@@ -47,6 +47,7 @@ from pytest_procrastinate.pytest_private.output import (
 from pytest_procrastinate.pytest_private.reports import (
     Painted,
     add_junit_notes,
+    add_to_longrepr,
     crash_repr,
     failed_subtests,
     is_paintable,
@@ -80,6 +81,7 @@ __all__ = [
     "Painted",
     "TerminalRepr",
     "add_junit_notes",
+    "add_to_longrepr",
     "anything_to_tear_down",
     "anything_within",
     "arm_faulthandler_timeout",

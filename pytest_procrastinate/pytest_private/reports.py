@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from _pytest._code.code import (
+    ExceptionRepr,
     ReprEntryNative,
     ReprExceptionInfo,
     ReprFileLocation,
@@ -61,6 +62,14 @@ def is_paintable(longrepr: object) -> bool:
     return hasattr(longrepr, "toterminal") and not (
         hasattr(longrepr, "reprtraceback") and hasattr(longrepr, "reprcrash")
     )
+
+
+def add_to_longrepr(report: pytest.TestReport, title: str, text: str) -> None:
+    """Add what else went wrong to what a report shows of a failure (``ExceptionRepr.addsection``)."""
+    if isinstance(report.longrepr, ExceptionRepr):
+        report.longrepr.addsection(title, text)
+    else:
+        report.longrepr = f"{report.longreprtext}\n{title}\n{text}"
 
 
 def crash_repr(path: str, line: int, message: str, text: list[str]) -> ReprExceptionInfo:

@@ -35,6 +35,18 @@ class BadLongrepr(TerminalRepr):
         return "its text"
 
 
+@pytest.mark.parametrize("longrepr", [None, "text of it"])
+def test_what_else_went_wrong_is_added_to_what_a_report_shows(longrepr):
+    if longrepr is None:
+        longrepr = private.crash_repr("test_it.py", 3, "headline", ["text of it"])
+    report = pytest.TestReport("x", ("x", 0, ""), {}, "failed", longrepr, "teardown")
+
+    private.add_to_longrepr(report, "title", "what else")
+
+    for text in ("text of it", "title", "what else"):
+        assert text in report.longreprtext
+
+
 def test_paint_notes_what_a_longrepr_writes():
     assert private.paint(Longrepr()) == [
         ("line", ["plain"], {}),

@@ -43,9 +43,7 @@ def joined_teardown(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """
     if one.get("when") != "teardown" or one["outcome"] != "failed" != other["outcome"]:
         return False
-    return "ExceptionGroup" in one["longrepr"] and any(
-        name == JOINED for name, _ in other["sections"]
-    )
+    return "ExceptionGroup" in one["longrepr"] and JOINED in other["longrepr"]
 
 
 def changes_scope(fixture: Fixture, parametrize_scope: str) -> bool:
