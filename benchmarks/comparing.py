@@ -92,7 +92,8 @@ def run(
             "TMPDIR": str(scratch),  # another pytest would remove folders of this one
             **(environment or {}),
         }
-        ours.pop("CI", None)
+        for name in ("CI", "PYTEST_XDIST_WORKER"):  # who compares may be a worker itself
+            ours.pop(name, None)
         start = time.monotonic()
         with printed.open("w") as output:
             status = _run_group(command, folder, ours, output, seconds)
