@@ -139,7 +139,7 @@ class Leftovers:
             if span.attempt is attempt and span.ended is None:
                 span.ended = _now()
         if self._children != -1:
-            if self._waiting or self._read() - self._known:
+            if self._waiting or self._strangers():
                 self.collect()
             if not self._waiting:
                 self._spans = [span for span in self._spans if span.ended is None]
@@ -160,9 +160,8 @@ class Leftovers:
 
     def reap(self) -> None:
         """Reap orphans of tests that have ended, as init would: a test may wait until they are gone."""
-        for name in self._read() - self._known:
-            pid = int(name)
-            if pid in self._own or _group_and_session(pid)[0] == self._group:
+        for pid in self._strangers():
+            if _group_and_session(pid)[0] == self._group:
                 continue
             found = look_at(pid)
             if found is not None and not found.command:
@@ -174,10 +173,8 @@ class Leftovers:
         :param last: The fork servers have ended, too.
         :param settle_seconds: For those that are on their way out already.
         """
-        own = self._own
-        for name in self._read() - self._known:
-            pid = int(name)
-            if pid in own or pid in self._waiting:
+        for pid in self._strangers():
+            if pid in self._waiting:
                 continue
             found = look_at(pid)
             if found is None:
@@ -185,7 +182,7 @@ class Leftovers:
             if not found.command and _reap(pid):  # it has ended
                 continue
             if _group_and_session(pid)[0] == self._group:
-                self._known.add(name)  # a hook's own
+                self._known.add(b"%d" % pid)  # a hook's own
             else:
                 self._waiting[pid] = found
         ready: list[tuple[Leftover, Attempt | None]] = []
@@ -230,11 +227,11 @@ class Leftovers:
             elif mode == "warn" or owner is None:
                 self._account.lines.append(text)
 
-    @property
-    def _own(self) -> set[int]:
-        """The children that are not left over."""
-        children = self._manager.children.values()
-        return {child.pid for child in children if child.pid is not None}
+    def _strangers(self) -> list[int]:
+        """Return the children that may be left over: neither known nor looked after."""
+        names = self._read() - self._known
+        own = {child.pid for child in self._manager.children.values()} if names else ()
+        return [pid for name in names if (pid := int(name)) not in own]
 
     def _owners(self, process: Leftover) -> list[Span]:
         """Return the tests that may have started it; those of a fork server have none."""
