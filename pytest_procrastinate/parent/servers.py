@@ -12,16 +12,21 @@ import pytest
 from pytest_procrastinate.child.run import GATE
 from pytest_procrastinate.child.streams import c_flusher, flush_output
 from pytest_procrastinate.forkserver.server import ForkServer
-from pytest_procrastinate.options import THREADS
+from pytest_procrastinate.options import SETTINGS, THREADS
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.replay import replay
 from pytest_procrastinate.portable import unpack_all
 from pytest_procrastinate.process.child import ChildProcess, parent_of
 from pytest_procrastinate.process.cleanup import SignalState
 from pytest_procrastinate.process.ending import Ending
+from pytest_procrastinate.process.huge_pages import collapse_memory
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.remote import RemoteForker
 from pytest_procrastinate.pytest_private import needs_fixture
+
+# To move memory into huge pages takes as long as some 50 forks are quicker by it.
+HUGE_PAGES_FROM = 100  # tests
+HUGE_PAGES_FROM_BYTES = 64 << 20
 
 # Modules whose threads hold no lock that a test could want: one waits for connections.
 HARMLESS = ("pytest_rerunfailures",)
@@ -54,6 +59,7 @@ class Servers:
         self.fresh_fixtures: dict[str, str] = {}
         """Fixtures that are not shared since that would not be safe, with the reason."""
         self._forker: RemoteForker | None = None
+        self._has_huge_pages = False
         self._broken: list[Attempt] = []
         self._known_files: set[int] = set()
 
@@ -148,6 +154,7 @@ class Servers:
         """
         flush_output(c_flusher())
         self._note_threads()
+        self._use_huge_pages()
         forker = RemoteForker(
             self._manager,
             self._hear,
@@ -165,6 +172,15 @@ class Servers:
         self._forker = forker
         self._known_files.clear()
         return forker
+
+    def _use_huge_pages(self) -> None:
+        """Make the many forks to come cheaper; once, as long as no child shares the memory."""
+        if self._has_huge_pages:
+            return
+        self._has_huge_pages = True
+        settings = self._session.config.stash[SETTINGS]
+        if sum(settings[item].forked for item in self._items) >= HUGE_PAGES_FROM:
+            collapse_memory(HUGE_PAGES_FROM_BYTES)
 
     def _note_threads(self) -> None:
         """Note which threads a fork leaves behind, with the locks that they hold."""
