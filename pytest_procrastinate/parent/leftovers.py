@@ -111,7 +111,7 @@ class Leftovers:
                 span.ended = span.ended or _now()
             self.collect(last=True)
             deadline = time.monotonic() + CHASE_SECONDS
-            while self._read() - self._known and time.monotonic() < deadline:
+            while self._strangers() and time.monotonic() < deadline:
                 self.collect(last=True, settle_seconds=0)
             os.close(self._children)
             self._children = -1

@@ -59,7 +59,7 @@ class Servers:
         self.fresh_fixtures: dict[str, str] = {}
         """Fixtures that are not shared since that would not be safe, with the reason."""
         self._forker: RemoteForker | None = None
-        self._has_huge_pages = False
+        self._asked_for_huge_pages = False
         self._broken: list[Attempt] = []
         self._known_files: set[int] = set()
 
@@ -175,9 +175,9 @@ class Servers:
 
     def _use_huge_pages(self) -> None:
         """Make the many forks to come cheaper; once, as long as no child shares the memory."""
-        if self._has_huge_pages:
+        if self._asked_for_huge_pages:
             return
-        self._has_huge_pages = True
+        self._asked_for_huge_pages = True
         settings = self._session.config.stash[SETTINGS]
         if sum(settings[item].forked for item in self._items) >= HUGE_PAGES_FROM:
             collapse_memory(HUGE_PAGES_FROM_BYTES)

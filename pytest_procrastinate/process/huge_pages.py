@@ -49,10 +49,10 @@ def collapse_memory(at_least_bytes: int) -> int:
     found = [mapping.inner for mapping in _mappings() if mapping.pays]
     if sum(size for _, size in found) < at_least_bytes:
         return 0
-    moved = 0
+    moved, advise = 0, ctypes.CDLL(None).madvise
     for start, size in found:
         address, length = ctypes.c_void_p(start), ctypes.c_size_t(size)
-        if size and ctypes.CDLL(None).madvise(address, length, _MADV_COLLAPSE) == 0:
+        if size and advise(address, length, _MADV_COLLAPSE) == 0:
             moved += size
     return moved
 

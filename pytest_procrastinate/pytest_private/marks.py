@@ -55,7 +55,7 @@ def expected_to_fail(item: pytest.Item, error: BaseException, phase: str) -> str
 
     :func:`unittest.expectedFailure`, which gives no reason, is one that any error of the call satisfies.
     """
-    if getattr(item.config.option, "runxfail", True):  # without -p no:skipping
+    if getattr(item.config.option, "runxfail", True):  # -p no:skipping: there is no such option
         return None
     if phase == "call" and _is_expected_by_unittest(item):
         return _NO_REASON
