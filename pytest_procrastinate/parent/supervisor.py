@@ -87,7 +87,7 @@ class Supervisor:
         reads = terminal.is_ours and config.getoption("capture", "fd") == "no"
         self._look_seconds = (READ_SECONDS, READ_SECONDS) if reads else LOOK_SECONDS
         self._watches: dict[Attempt, Watch] = {}
-        self._leaving: dict[Attempt, float] = {}
+        self._leaving: dict[ChildProcess, float] = {}
         limit = self._run.session_timeout_seconds
         self._session_ends = None if limit is None else self.clock.now() + limit
 
@@ -107,11 +107,14 @@ class Supervisor:
             look_at=now + self._look_seconds[0],
             slow_at=None if slow is None else now + slow,
         )
+        if attempt.child is not None:  # which goes on with another test of its unit
+            self._leaving.pop(attempt.child, None)
 
     def finished(self, attempt: Attempt) -> None:
         """Count no more: all is known of it. Its child has some time to leave."""
-        if self._watches.pop(attempt, None) is not None and _runs(attempt.child):
-            self._leaving[attempt] = self.clock.now() + LEAVE_SECONDS
+        child = attempt.child
+        if self._watches.pop(attempt, None) is not None and child is not None and _runs(child):
+            self._leaving[child] = self.clock.now() + LEAVE_SECONDS
 
     def interrupt(self) -> None:
         """Have all that runs raise KeyboardInterrupt, as Ctrl-C does in a plain run."""
@@ -205,12 +208,12 @@ class Supervisor:
             self._end_session()
         for watch in list(self._watches.values()):
             self._act_on(watch, now)
-        for attempt, deadline in list(self._leaving.items()):
-            if not _runs(attempt.child):
-                del self._leaving[attempt]
+        for child, deadline in list(self._leaving.items()):
+            if not _runs(child):
+                del self._leaving[child]
             elif now >= deadline:
-                self._leaving[attempt] = now + LEAVE_SECONDS
-                self._signal(attempt, signal.SIGKILL)
+                self._leaving[child] = now + LEAVE_SECONDS
+                self._manager.kill_process(child, signal.SIGKILL)
 
     def _running_since(self) -> dict[Attempt, float]:
         return {attempt: watch.began for attempt, watch in self._watches.items()}

@@ -252,6 +252,29 @@ def test_x_stops_in_the_middle_of_a_unit(pytester, statement, args):
     assert len(told.noted("down")) == (statement == "assert 0")
 
 
+def test_a_child_may_go_on_for_longer_than_one_that_leaves(pytester):
+    pytester.makeconftest(
+        """
+        from pytest_procrastinate.parent import supervisor
+
+        supervisor.LEAVE_SECONDS = 0.0
+        """
+    )
+    pytester.makepyfile(
+        """
+        import time
+
+        def test_quick(): pass
+        def test_slow(): time.sleep(1)
+        def test_last(): pass
+        """
+    )
+
+    told = forked(pytester, "--forked-scope=module")
+
+    told.result.assert_outcomes(passed=3)
+
+
 def test_units_run_beside_each_other(pytester):
     pytester.makepyfile(
         meeting="""
