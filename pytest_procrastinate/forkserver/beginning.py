@@ -19,7 +19,7 @@ from pytest_procrastinate.child.files import ChildFiles
 from pytest_procrastinate.child.run import ChildProgram, PassOn, StartOver
 from pytest_procrastinate.forkserver.safety import Snapshot
 from pytest_procrastinate.forkserver.watchdogs import Watchdogs
-from pytest_procrastinate.process.child import Channel, InChild, leave
+from pytest_procrastinate.process.child import Channel, InChild
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.manager import ForkError
 from pytest_procrastinate.process.remote import Order
@@ -72,7 +72,7 @@ class Beginning:
             leave_item(self._server.session, program.item)
             return
         if self._current is None:  # the child
-            leave(lambda: program.go_on(self._channel_here, raised))
+            self._server.machinery.leave_child(lambda: program.go_on(self._channel_here, raised))
         # It ended before anything of its own was set up: a skip.
         order = self._order_here
         self._current = None

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Callable
+from types import CodeType
+from typing import NoReturn
 
 import pytest
 
-from pytest_procrastinate.process.immortal import make_definitions_immortal, make_immortal
+from pytest_procrastinate.process.child import leave
+from pytest_procrastinate.process.immortal import (
+    definitions,
+    has_immortal_objects,
+    make_immortal,
+)
+from pytest_procrastinate.process.written_code import WrittenCode, can_move_code
 from pytest_procrastinate.pytest_private import hook_machinery
 
 PAYS_FROM = 30  # children: to make much immortal takes some 50 ms, and saves some 2 ms with each
+MOVES_FROM = 40  # children: those in between tell what they write to
 PACKAGES = ("_pytest", "pytest", "pluggy", "execnet", "pytest_procrastinate")
 
 
@@ -18,11 +29,31 @@ class Machinery:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._pays_from = PAYS_FROM
+        self._ordered = 0
+        self._code: WrittenCode | None = None
 
     def share(self) -> None:
         """Have children share it, once many are ordered: also those that narrower servers will fork."""
-        self._pays_from -= 1
-        if self._pays_from == 0:
-            make_definitions_immortal({*PACKAGES, *sys.stdlib_module_names})
+        self._ordered += 1
+        if self._ordered == PAYS_FROM and has_immortal_objects():
+            defined = definitions({*PACKAGES, *sys.stdlib_module_names})
+            make_immortal(defined)
             make_immortal(hook_machinery(self._config))
+            if can_move_code():
+                with contextlib.suppress(OSError):
+                    self._code = WrittenCode(each for each in defined if type(each) is CodeType)
+        elif self._ordered == MOVES_FROM and self._code is not None:
+            self._code.note()
+            make_immortal(self._code.move_together())
+            self._code = None
+
+    def leave_child(self, run: Callable[[], None]) -> NoReturn:
+        """Run the rest of a test, in its child, and end that."""
+
+        def run_and_note() -> None:
+            run()
+            if self._code is not None:
+                with contextlib.suppress(Exception):  # by now the test may have changed anything
+                    self._code.note()
+
+        leave(run_and_note)

@@ -34,7 +34,7 @@ from pytest_procrastinate.forkserver.sharing import Sharing
 from pytest_procrastinate.forkserver.supervised import become_server, end_children
 from pytest_procrastinate.forkserver.turns import Turns
 from pytest_procrastinate.forkserver.watchdogs import Watchdogs
-from pytest_procrastinate.process.child import Channel, ChildProcess, InChild, leave
+from pytest_procrastinate.process.child import Channel, ChildProcess, InChild
 from pytest_procrastinate.process.cleanup import SignalState, high_duplicate
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
@@ -118,7 +118,7 @@ class Server:
         self._running: dict[int, int] = {}
         self._leaving: dict[int, tuple[ChildProgram, pytest.Item | None, int | None]] = {}
         self._passed, self._ends = -1, False
-        self._machinery = Machinery(self.session.config)
+        self.machinery = Machinery(self.session.config)
         self._left_below: dict[int, tuple[bytes, object]] = {}
         self.narrowers: list[Narrower] = []
         self.node: Any = prepared.session
@@ -192,7 +192,7 @@ class Server:
     # --- orders -------------------------------------------------------------------------------
 
     def _fork_ordered(self, order: Order) -> None:
-        self._machinery.share()
+        self.machinery.share()
         program = self._programs.of_order(order)
         if self._goes(program, [each for _, each in self._turns]):
             self._go(order, program)
@@ -270,7 +270,7 @@ class Server:
         repeat_registrations(program.item)
         if self.fork_child(order, program, begun=False):
             channel = self.channel_in_child(order, program)
-            leave(lambda: program.run(channel, word))
+            self.machinery.leave_child(lambda: program.run(channel, word))
 
     def fork_child(self, order: Order, program: ChildProgram, *, begun: bool) -> bool:
         """Fork; whether this is the child. In the server all is told to the owner.

@@ -27,19 +27,10 @@ _LEAVES = {
 }
 
 
-def make_definitions_immortal(packages: Collection[str]) -> int:
-    """Make immortal what the loaded modules of some packages define, at their top and in classes.
-
-    To be called before a fork, once: this process writes to all of it.
-
-    :param packages: Names of top-level modules and packages.
-    :returns: How many objects; 0 where this Python has no immortal objects that we know of.
-    """
-    return make_immortal(_definitions(frozenset(packages))) if has_immortal_objects() else 0
-
-
 def make_immortal(objects: Collection[object]) -> int:
     """Make objects immortal, and so all that they refer to: they must live until the process ends.
+
+    To be called before a fork, once: this process writes to all of them.
 
     :returns: How many; 0 where this Python has no immortal objects that we know of.
     """
@@ -69,7 +60,12 @@ def _count_of(value: object) -> int:
     return ctypes.c_uint32.from_address(id(value)).value
 
 
-def _definitions(packages: frozenset[str]) -> list[object]:
+def definitions(packages: Collection[str]) -> list[object]:
+    """Return what the loaded modules of some packages define, at their top and in classes.
+
+    :param packages: Names of top-level modules and packages.
+    """
+    packages = frozenset(packages)
     found: dict[int, object] = {}
     todo: list[object] = []
     for name, module in list(sys.modules.items()):

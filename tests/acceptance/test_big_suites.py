@@ -1,9 +1,9 @@
-"""A suite that fills much memory: its children are forked from huge pages, and share what they read."""
+"""Suites of much memory, which children share in huge pages, and of many tests, which share code."""
 
 from __future__ import annotations
 
 import pytest
-from comparing import forked
+from comparing import assert_same, forked, plain
 
 from pytest_procrastinate.process.huge_pages import collapse_memory
 
@@ -39,3 +39,30 @@ def test_many_tests_of_a_big_suite_are_forked_from_huge_pages(pytester, tests, i
     told.result.assert_outcomes(passed=tests)
     ((_, megabytes),) = told.noted("huge")
     assert (int(megabytes) > 60) is (is_huge and collapse_memory(0) > 0)
+
+
+@pytest.mark.parametrize("args", [[], ["--forked-jobs=2"], ["--forked-scope=class"]], ids=str)
+def test_the_last_tests_of_a_long_suite_are_told_as_the_first(pytester, args):
+    pytester.makepyfile(
+        """
+        import logging, pytest, unittest, warnings
+
+        @pytest.fixture(scope="module")
+        def shared(): return 7
+
+        @pytest.mark.parametrize("number", range(60))
+        def test_it(number, shared, tmp_path, monkeypatch, capsys):
+            print("out", number)
+            logging.error("log %s", number)
+            warnings.warn(f"warned {number}")
+            assert shared == 7
+            assert number % 10, capsys.readouterr()
+
+        class TestIt(unittest.TestCase):
+            def test_a(self): self.assertEqual(1, 2)
+            def test_b(self): self.skipTest("b")
+        """
+    )
+    told = forked(pytester, *args)
+
+    assert_same(plain(pytester), told)

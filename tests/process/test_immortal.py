@@ -51,7 +51,7 @@ def run(script: str, folder) -> str:
     head = """
         import sys
         import ours.inner, theirs
-        from pytest_procrastinate.process.immortal import make_definitions_immortal, make_immortal
+        from pytest_procrastinate.process.immortal import definitions, make_immortal
 
         def is_immortal(value):
             before = sys.getrefcount(value)
@@ -77,7 +77,7 @@ def test_what_a_package_defines_is_immortal(tmp_path):
     told = run(
         """
         it = ours.inner
-        assert make_definitions_immortal({"ours"}) > 15
+        assert make_immortal(definitions({"ours"})) > 15
         assert make_immortal([it.values]) == 1
         show(ours, it, it.function, it.function.__code__, it.function.__code__.co_consts[1],
              it.Class, it.Class.method, it.Class.static, it.Class.__dict__["of_class"],
@@ -93,7 +93,7 @@ def test_what_a_package_defines_is_immortal(tmp_path):
 def test_values_and_what_others_define_are_counted_as_ever(tmp_path):
     told = run(
         """
-        make_definitions_immortal({"ours"})
+        make_immortal(definitions({"ours"}))
         it = ours.inner
         show(it.value, it.values, it.values[0], theirs, theirs.TheirClass, it.Class(),
              theirs.TheirClass.method, it.function())
@@ -124,7 +124,7 @@ def test_a_child_copies_fewer_pages(tmp_path):
 
         pages_copied()
         before = pages_copied()
-        make_definitions_immortal({"_pytest"})
+        make_immortal(definitions({"_pytest"}))
         print(before - pages_copied())
         """,
         tmp_path,
@@ -136,7 +136,7 @@ def test_python_ends_in_order_afterwards(tmp_path):
     told = run(
         """
         import atexit, gc
-        make_definitions_immortal({"ours", "pytest_procrastinate", *sys.stdlib_module_names})
+        make_immortal(definitions({"ours", "pytest_procrastinate", *sys.stdlib_module_names}))
         gc.collect()
         atexit.register(print, "the end")
         """,
@@ -148,6 +148,6 @@ def test_python_ends_in_order_afterwards(tmp_path):
 @pytest.mark.skipif(has_immortal_objects(), reason="this Python has immortal objects")
 def test_nothing_happens_where_no_object_is_immortal(tmp_path):
     told = run(
-        "print(make_definitions_immortal({'ours'}), is_immortal(ours.inner.function))", tmp_path
+        "print(make_immortal(definitions({'ours'})), is_immortal(ours.inner.function))", tmp_path
     )
     assert told == "0 False\n"
