@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from types import CodeType
 from typing import NoReturn
 
 import pytest
@@ -41,7 +40,7 @@ class Machinery:
             make_immortal(hook_machinery(self._config))
             if can_move_code():
                 with contextlib.suppress(OSError):
-                    self._code = WrittenCode(each for each in defined if type(each) is CodeType)
+                    self._code = WrittenCode(defined)
         elif self._ordered == MOVES_FROM and self._code is not None:
             self._code.note()
             make_immortal(self._code.move_together())

@@ -15,19 +15,25 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-COPIES = 3  # the first fill the gaps that freed objects have left, the last lie together
+PAGE_BYTES = mmap.PAGESIZE
+MOST_COPIES = 20  # the first fill the gaps that freed objects have left, the last lie together
+SPREAD = 1.75  # times the pages that they would fill: near enough
 
 
 class WrittenCode:
-    """Some code objects, and which of them are written to.
+    """The code objects of some definitions, and which of them are written to.
 
     Made in a fork server, whose children :meth:`note` what they have written to.
 
+    :param definitions: Code objects, those nested in them, functions; others do not matter.
     :raises OSError: No memory was left.
     """
 
-    def __init__(self, codes: Iterable[types.CodeType]) -> None:
-        self._codes = list(codes)
+    def __init__(self, definitions: Iterable[object]) -> None:
+        found = list(definitions)
+        self._codes = [each for each in found if isinstance(each, types.CodeType)]
+        # gc.get_objects() does not return them once they are immortal.
+        self._functions = [each for each in found if isinstance(each, types.FunctionType)]
         self._hashes = [_hash_of(code) for code in self._codes]
         self._written = mmap.mmap(-1, len(self._codes) + 1)  # a byte each, shared with children
 
@@ -49,10 +55,12 @@ class WrittenCode:
         written = {
             id(code) for code, mark in zip(self._codes, self._written[:], strict=False) if mark
         }
-        copies: dict[int, types.CodeType] = {}
-        for _ in range(COPIES):
-            copies = _copy(self._codes, written)
-        for function in gc.get_objects():
+        moved = _with_what_they_are_in(written, self._codes)
+        tries = [_copy(moved)]
+        while len(tries) < MOST_COPIES and _spread(tries[-1].values()) > SPREAD:
+            tries.append(_copy(moved))
+        copies = min(tries, key=lambda each: _spread(each.values()))
+        for function in (*self._functions, *gc.get_objects()):
             if type(function) is types.FunctionType and id(function.__code__) in copies:
                 function.__code__ = copies[id(function.__code__)]
         return list(copies.values())
@@ -68,19 +76,35 @@ def _hash_of(code: types.CodeType) -> int:
     return hash(adaptive)
 
 
-def _copy(codes: list[types.CodeType], written: set[int]) -> dict[int, types.CodeType]:
-    """Return copies, by the id of the original, of what is written to and of what it is nested in."""
-    copies: dict[int, types.CodeType] = {}
+def _with_what_they_are_in(written: set[int], codes: list[types.CodeType]) -> list[types.CodeType]:
+    """Return the written ones and those in which one is nested, that before what it is nested in."""
+    moved: dict[int, types.CodeType] = {}
 
-    def copy(code: types.CodeType) -> types.CodeType:
-        consts = tuple(
-            copy(each) if isinstance(each, types.CodeType) else each for each in code.co_consts
-        )
-        is_nested_in = any(new is not old for new, old in zip(consts, code.co_consts, strict=True))
-        if id(code) not in copies and (id(code) in written or is_nested_in):
-            copies[id(code)] = code.replace(co_consts=consts)
-        return copies.get(id(code), code)
+    def is_moved(code: types.CodeType) -> bool:
+        nested = [is_moved(each) for each in code.co_consts if isinstance(each, types.CodeType)]
+        if any(nested) or id(code) in written:
+            moved.setdefault(id(code), code)
+        return id(code) in moved
 
     for code in codes:
-        copy(code)
+        is_moved(code)
+    return list(moved.values())
+
+
+def _copy(codes: list[types.CodeType]) -> dict[int, types.CodeType]:
+    """Return copies, by the id of the original."""
+    copies: dict[int, types.CodeType] = {}
+    for code in codes:
+        consts = tuple(copies.get(id(each), each) for each in code.co_consts)
+        copies[id(code)] = code.replace(co_consts=consts)
     return copies
+
+
+def _spread(codes: Iterable[types.CodeType]) -> float:
+    """Return on how many times the pages that they would fill they lie."""
+    total, pages = 1, set[int]()
+    for code in codes:
+        size = sys.getsizeof(code)
+        total += size
+        pages.update(range(id(code) // PAGE_BYTES, (id(code) + size - 1) // PAGE_BYTES + 1))
+    return len(pages) * PAGE_BYTES / total

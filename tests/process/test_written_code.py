@@ -33,7 +33,7 @@ HEAD = """
         assert os.waitpid(pid, 0)[1] == 0
 
     def written_by(*functions):
-        code = WrittenCode(each for each in codes(*functions))
+        code = WrittenCode([*functions, *codes(*functions)])
         def run():
             decorated(7)
             code.note()
@@ -107,7 +107,7 @@ def test_what_is_moved_lies_together():
                 self._written[:] = bytes([1]) * len(self._written)
 
         old = [each.__code__ for each in functions]
-        moved = Written(old).move_together()
+        moved = Written([*functions, *old]).move_together()
         print(len(old), pages(old), pages(moved))
         """
     )
