@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import mmap
 from collections.abc import Iterator
 
 HUGE_BYTES = 2 << 20  # on x86-64, and on arm64 with pages of 4 KiB
@@ -46,6 +47,8 @@ def collapse_memory(at_least_bytes: int) -> int:
 
     :returns: How many bytes were moved; 0 where the kernel has no such pages, or not enough memory.
     """
+    if _resident_bytes() < at_least_bytes:
+        return 0
     found = [mapping.inner for mapping in _mappings() if mapping.pays]
     if sum(size for _, size in found) < at_least_bytes:
         return 0
@@ -55,6 +58,14 @@ def collapse_memory(at_least_bytes: int) -> int:
         if size and advise(address, length, _MADV_COLLAPSE) == 0:
             moved += size
     return moved
+
+
+def _resident_bytes() -> int:
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * mmap.PAGESIZE
+    except OSError:  # no procfs
+        return 0
 
 
 def _mappings() -> Iterator[_Mapping]:
