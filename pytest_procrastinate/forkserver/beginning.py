@@ -28,6 +28,7 @@ from pytest_procrastinate.pytest_private import (
     anything_to_tear_down,
     anything_within,
     forget_result,
+    forget_unraisable,
     leave_item,
     on_set_up,
     parameter_index,
@@ -228,6 +229,7 @@ class Beginning:
             self._current = self._order_here, program
             return
         idle_files.close()
+        forget_unraisable(server.session.config)
         narrower.forker.server = forked
         os.close(order.descriptors[0])
         server.narrowers.append(narrower)

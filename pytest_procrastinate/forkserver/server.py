@@ -43,6 +43,7 @@ from pytest_procrastinate.process.task import Endpoint
 from pytest_procrastinate.pytest_private import (
     Inherited,
     anything_to_tear_down,
+    forget_unraisable,
     leave_item,
     may_skip,
     pop_scopes,
@@ -296,6 +297,7 @@ class Server:
         if isinstance(forked, InChild):
             watchdogs.arm(program.item.config, begun=begun)
             return True
+        forget_unraisable(self.session.config)  # which the child tells
         self._running[order.number] = program.index
         os.close(order.descriptors[0])
         self.service.forked(order, forked)
@@ -334,9 +336,7 @@ class Server:
         self.service.after_fork()
         self._turns.close()
         self.node = node
-        self.narrowers = []
-        self._leaving, self._left_below = {}, {}
-        self._running = {}
+        self.narrowers, self._running, self._leaving, self._left_below = [], {}, {}, {}
         self._programs.renew_idle_files(idle_files)
         self.prepared.inherited.disown(but=item)
         self._listen(channel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.huge_pages import collapse_memory
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.remote import RemoteForker
-from pytest_procrastinate.pytest_private import needs_fixture
+from pytest_procrastinate.pytest_private import forget_unraisable, needs_fixture
 
 # To move memory into huge pages takes as long as some 50 forks are quicker by it.
 HUGE_PAGES_FROM = 100  # tests
@@ -168,7 +169,12 @@ class Servers:
             live=self._live,
             signals=self._signals,
         )
+        if gc.isenabled():
+            # What is garbage is so for once and for all children. And whatever the collector has to
+            # look at again in each of them is copied there.
+            gc.collect(1)
         forker.server = self._manager.create_process(server)
+        forget_unraisable(self._session.config)
         self._forker = forker
         self._known_files.clear()
         return forker

@@ -70,6 +70,7 @@ from pytest_procrastinate.pytest_private.set_up import (
     tear_down_scopes,
     tears_down_all_as_it_stops,
 )
+from pytest_procrastinate.pytest_private.unraisable import forget_unraisable
 
 __all__ = [
     "NO_PARAMETER",
@@ -95,6 +96,7 @@ __all__ = [
     "failed_subtests",
     "fixtures_of",
     "forget_result",
+    "forget_unraisable",
     "has_other_listeners",
     "hook_machinery",
     "is_live",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from comparing import assert_same_lines, compare, forked
+from _pytest import unraisableexception
+from comparing import assert_same, assert_same_lines, compare, forked, plain
 
 pytest_9 = pytest.mark.skipif(
     pytest.version_tuple < (9, 0), reason="pytest has its own subtests since 9.0"
@@ -301,3 +302,42 @@ def test_crash_after_subtests_keeps_what_they_told(pytester):
     ]
     told.result.stdout.fnmatch_lines_random(["*told before*", "*crashed with SIGSEGV*in call*"])
     assert told.outcomes("test_after") == ["setup passed", "call passed", "teardown passed"]
+
+
+@pytest.mark.parametrize("args", [[], ["--forked-jobs=2"], ["--forked-scope=module"]], ids=str)
+@pytest.mark.parametrize("errors", [[], ["-Werror"]], ids=str)
+def test_what_nobody_could_catch_during_collection_is_told_once(pytester, args, errors):
+    """With the first test: pytest keeps it until then."""
+    if not hasattr(unraisableexception, "unraisable_exceptions"):
+        pytest.skip("this pytest tells it at once")
+    pytester.makepyfile(
+        """
+        import pytest, threading
+
+        class Unruly:
+            def __del__(self): raise ValueError("in __del__")
+
+        class InCycle(Unruly):
+            def __init__(self): self.myself = self
+
+        def target(): raise KeyError("in thread")
+
+        Unruly()
+        InCycle()
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+
+        @pytest.fixture(scope="module")
+        def shared(): pass
+
+        def test_first(shared): pass
+        def test_second(): pass
+        def test_third(): pass
+        """
+    )
+    pytester.makeconftest("import gc\ndef pytest_collection_finish(): gc.collect()")
+
+    told = forked(pytester, *args, *errors)
+
+    assert_same(plain(pytester, *errors), told)
