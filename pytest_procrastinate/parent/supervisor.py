@@ -56,6 +56,7 @@ class Watch:
     raise_again_at: float | None = None
     give_up_raising_at: float = 0.0
     stopped_at: float | None = None
+    counted_anew: bool = False
 
 
 class Supervisor:
@@ -242,13 +243,26 @@ class Supervisor:
             self._look_at(watch)
         if watch.raise_again_at is not None and now >= watch.raise_again_at:
             self._see_to_exception(watch, now)
-        if not watch.ladder.expired and self._time_stands_still(watch.attempt):
-            due = watch.ladder.next_due()
-            if due is not None and now >= due:  # it begins anew
-                limit = watch.ladder.limit_seconds
-                watch.ladder = Ladder(limit, watch.ladder.grace_seconds, self.clock)
+        due = watch.ladder.next_due()
+        expires = due is not None and now >= due and not watch.ladder.expired
+        if expires and (left := self._time_left(watch)) > 0:
+            watch.ladder = Ladder(left, watch.ladder.grace_seconds, self.clock)
         for step in watch.ladder.advance(now):
             self._take(step, watch, now)
+
+    def _time_left(self, watch: Watch) -> float:
+        """Return what a test has left of its time when that has passed since its gate was opened.
+
+        It counts from when a process began to work for it: its fork server may have been busy.
+        """
+        limit = 0.0 if watch.settings.timeout is None else watch.settings.timeout.seconds
+        if self._time_stands_still(watch.attempt):
+            return limit
+        if watch.counted_anew or self.session_over:
+            return 0.0
+        watch.counted_anew = True  # once: that moment is told by the child
+        _, began, _, _ = watch.attempt.files.page.read()
+        return limit - (time.monotonic() - began)
 
     def _time_stands_still(self, attempt: Attempt) -> bool:
         """Whether a person is at work in a test, or its fork server is still busy with another.

@@ -356,3 +356,40 @@ def test_it(n):
     )
 
     forked(pytester, "--forked-jobs=2").result.assert_outcomes(passed=5)
+
+
+def test_a_test_has_all_of_its_time_once_its_fork_server_is_free(pytester):
+    pytester.makepyfile(
+        """
+        import pytest, time
+
+        @pytest.fixture(scope="session")
+        def shared(): time.sleep(2)  # with two jobs, both wait for it
+
+        def test_first(shared): pass
+        def test_second(shared): time.sleep(2)
+        """
+    )
+
+    told = forked(pytester, "--forked-jobs=2", "--forked-timeout=3")
+
+    told.result.assert_outcomes(passed=2)
+
+
+def test_a_test_that_waited_for_its_fork_server_is_ended_all_the_same(pytester):
+    pytester.makepyfile(
+        """
+        import pytest, time
+
+        @pytest.fixture(scope="session")
+        def shared(): time.sleep(1)
+
+        def test_first(shared): pass
+        def test_second(shared): time.sleep(60)
+        """
+    )
+
+    told = forked(pytester, "--forked-jobs=2", "--forked-timeout=2")
+
+    told.result.assert_outcomes(passed=1, failed=1)
+    told.result.stdout.fnmatch_lines(["E*timeout of 2 s in call (--forked-timeout)"])
