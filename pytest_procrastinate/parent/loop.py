@@ -86,7 +86,8 @@ class ForkedRun:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self._end_children()
-            self._servers.stop()
+            patience = 0.0 if self._interrupts.count > 1 else self._supervisor.time_to_tear_down()
+            self._servers.end(patience)
             self._session.config.stash[FRESH_FIXTURES] = self._servers.fresh_fixtures
         finally:
             self._manager.shutdown()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -16,6 +18,7 @@ from pytest_procrastinate.forkserver.server import ForkServer
 from pytest_procrastinate.options import SETTINGS, THREADS
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.replay import replay
+from pytest_procrastinate.parent.terminal import say
 from pytest_procrastinate.portable import unpack_all
 from pytest_procrastinate.process.child import ChildProcess, parent_of
 from pytest_procrastinate.process.cleanup import SignalState
@@ -28,6 +31,8 @@ from pytest_procrastinate.pytest_private import forget_unraisable, needs_fixture
 # To move memory into huge pages takes as long as some 50 forks are quicker by it.
 HUGE_PAGES_FROM = 100  # tests
 HUGE_PAGES_FROM_BYTES = 64 << 20
+
+LOOK_SECONDS = 5.0  # between looks at processes that may have been stopped
 
 # Modules whose threads hold no lock that a test could want: one waits for connections.
 HARMLESS = ("pytest_rerunfailures",)
@@ -147,6 +152,26 @@ class Servers:
         if self._forker is not None and self._forker.server is not None:
             self._manager.hang_up(self._forker.server)
         self._forker = None
+
+    def end(self, seconds: float) -> None:
+        """Let the server go and wait until shared fixtures are torn down, or the time for it is over.
+
+        :raises KeyboardInterrupt: Nobody wants to wait any longer. All processes have been killed.
+        """
+        self.stop()
+        deadline = time.monotonic() + seconds
+        try:
+            while not self._manager.wait_for_all_children(
+                min(deadline, time.monotonic() + LOOK_SECONDS)
+            ):
+                if time.monotonic() >= deadline:
+                    if seconds:
+                        told = f"forked: shared fixtures were not torn down within {seconds:g} s"
+                        say(self._session.config, told)
+                    break
+                self._manager.kill_processes(signal.SIGCONT)  # a test may have stopped it
+        finally:
+            self._manager.kill_processes(signal.SIGKILL)
 
     def start(self) -> RemoteForker:
         """Start a server.

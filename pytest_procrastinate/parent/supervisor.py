@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import signal
 import time
@@ -215,6 +216,19 @@ class Supervisor:
             elif now >= deadline:
                 self._leaving[child] = now + LEAVE_SECONDS
                 self._manager.kill_process(child, signal.SIGKILL)
+
+    def time_to_tear_down(self) -> float:
+        """Return how long shared fixtures may take to be torn down as the run ends early, in seconds.
+
+        As long as plain pytest would wait, where no limit was asked for; not where one is just being
+        set up, for a test that is not told any more.
+        """
+        grace = self._run.grace_seconds
+        if self.session_over or any(each.files.page.read_note()[0] for each in self._watches):
+            return grace
+        limits = [each.timeout for each in self._config.stash[SETTINGS].values() if each.forked]
+        seconds = [math.inf if each is None else each.seconds for each in limits]
+        return max(seconds, default=0.0) + grace
 
     def _running_since(self) -> dict[Attempt, float]:
         return {attempt: watch.began for attempt, watch in self._watches.items()}

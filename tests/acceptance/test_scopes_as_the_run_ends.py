@@ -142,3 +142,58 @@ def test_a_fixture_may_ask_for_an_override_as_it_is_set_up(pytester):
     _, other = compare(pytester)
 
     assert len(other.noted("up")) == 1
+
+
+LEFT = """
+import noting, os, pytest, signal, time
+
+PYTEST = os.getpid()
+
+@pytest.fixture(scope="session")
+def session():
+    yield
+    noting.note("begins")
+    {teardown}
+    noting.note("ends")
+
+def test_it(session): pytest.exit("enough")
+def test_never(session): pass
+"""
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_torn_down_as_the_run_ends_may_take_its_time(pytester, jobs):
+    pytester.makeconftest(
+        """
+        from pytest_procrastinate.parent import servers
+
+        servers.LOOK_SECONDS = 0.1
+        """
+    )
+    pytester.makepyfile(
+        LEFT.format(teardown="time.sleep(1.5); os.kill(os.getpid(), signal.SIGSTOP)")
+    )
+
+    told = forked(pytester, f"--forked-jobs={jobs}", "--forked-grace=10ms")
+
+    assert told.status == pytest.ExitCode.INTERRUPTED
+    assert len(told.noted("ends")) == 1
+
+
+def test_what_is_torn_down_as_the_run_ends_has_the_time_of_a_test(pytester):
+    pytester.makepyfile(LEFT.format(teardown="time.sleep(1000)"))
+
+    told = forked(pytester, "--forked-timeout=500ms", "--forked-grace=500ms")
+
+    assert told.status == pytest.ExitCode.INTERRUPTED
+    assert len(told.noted("begins")) == 1
+    told.result.stdout.fnmatch_lines(["forked: shared fixtures were not torn down within 1 s"])
+
+
+def test_ctrl_c_ends_what_is_torn_down_as_the_run_ends(pytester):
+    pytester.makepyfile(LEFT.format(teardown="os.kill(PYTEST, signal.SIGINT); time.sleep(1000)"))
+
+    told = forked(pytester)
+
+    assert told.status == pytest.ExitCode.INTERRUPTED
+    assert len(told.noted("begins")) == 1
