@@ -57,6 +57,8 @@ class Attempt:
         self.asked_to_leave = False
         self.scope_messages: list[tuple[str, Any]] = []
         """What the fork server told as it tore these down."""
+        self.warned: list[Any] = []
+        """What was told of its warnings."""
         self.leave_here: Callable[..., pytest.TestReport] | None = None
         """Tears down what plain items have set up in this process and what ends with the test."""
         self.outcome: str | None = None

@@ -11,9 +11,11 @@ from pytest_procrastinate.options import AT_END
 from pytest_procrastinate.pytest_private import (
     add_junit_notes,
     add_to_longrepr,
+    is_told_once,
     write_to_terminal,
 )
 
+WARNING = "pytest_warning_recorded"
 CAPTURED_LAST = tuple(f"Captured {kind} teardown" for kind in ("stdout", "stderr", "log"))
 """The sections that pytest adds as a teardown ends, in its order."""
 
@@ -128,6 +130,25 @@ def tell_teardown(
         if name == "pytest_runtest_logreport":
             _merge(report, TELLING[name].decode(item.config, payload)["report"])
     item.ihook.pytest_runtest_logreport(report=report)
+
+
+def tell_after_scopes(
+    item: pytest.Item, scope_messages: list[tuple[str, Any]], warned: list[Any]
+) -> None:
+    """Tell what else is known of the scopes that ended with a test, after the test.
+
+    :param warned: The payload of each warning told of the test. Plain pytest records those of a test
+        and of its scopes together: the same one of the same line is mostly heard once.
+    """
+    for name, payload in scope_messages:
+        if name == WARNING:
+            if payload in warned:
+                arguments = _understand(item.config, name, payload)
+                if is_told_once(item, arguments["warning_message"]):
+                    continue
+            warned = [*warned, payload]
+        if name != "pytest_runtest_logreport":
+            replay(item, name, payload)
 
 
 def _merge(report: pytest.TestReport, scopes: pytest.TestReport) -> None:

@@ -15,7 +15,13 @@ from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.crash import tell_crash
 from pytest_procrastinate.parent.leftovers import Leftovers
 from pytest_procrastinate.parent.live_line import LiveLine
-from pytest_procrastinate.parent.replay import NonsenseError, fail_for, replay, replay_all
+from pytest_procrastinate.parent.replay import (
+    WARNING,
+    NonsenseError,
+    fail_for,
+    replay_all,
+    tell_after_scopes,
+)
 from pytest_procrastinate.pytest_private import (
     anything_to_tear_down,
     has_other_listeners,
@@ -97,9 +103,7 @@ class Telling:
             self._replay(attempt, messages)
             if not attempt.done:
                 tell_crash(attempt)
-            for name, payload in attempt.scope_messages:
-                if name != "pytest_runtest_logreport":
-                    replay(attempt.item, name, payload)
+            tell_after_scopes(attempt.item, attempt.scope_messages, attempt.warned)
         finally:
             if self.half_told is attempt:
                 self.half_told = None
@@ -114,13 +118,14 @@ class Telling:
 
         with self._leftovers.others_at_work():
             try:
-                report = leave(functools.partial(keep, "pytest_warning_recorded"))
+                report = leave(functools.partial(keep, WARNING))
                 keep("pytest_runtest_logreport", {"report": report})
             except (pytest.exit.Exception, KeyboardInterrupt) as error:
                 messages.append(("raised", told_exception(error)))
 
     def _replay(self, attempt: Attempt, messages: list[tuple[str, Any]]) -> None:
         self._live_line.erase()
+        attempt.warned += [payload for name, payload in messages if name == WARNING]
         with self._leftovers.others_at_work():
             try:
                 replay_all(attempt.item, messages, attempt.scope_messages)

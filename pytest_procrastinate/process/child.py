@@ -15,7 +15,7 @@ import termios
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError, encode
@@ -253,10 +253,15 @@ class ChildProcess:
 
 def fork_quietly() -> int:
     """Fork; as :func:`os.fork`, without a warning."""
-    with warnings.catch_warnings():
-        # Python 3.12 warns of a fork beside threads. Nothing that a test did is wrong here.
-        warnings.simplefilter("ignore", DeprecationWarning)
+    # Python 3.12 warns of a fork beside threads. Nothing that a test did is wrong here.
+    quiet = ("ignore", None, DeprecationWarning, None, 0)
+    # Not by warnings.catch_warnings: with that, Python forgets which lines have given a warning.
+    filters: Any = warnings.filters
+    filters.insert(0, quiet)
+    try:
         return os.fork()
+    finally:
+        filters.remove(quiet)
 
 
 def leave(

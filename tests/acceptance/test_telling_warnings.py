@@ -116,6 +116,54 @@ def test_thousands_of_warnings_are_all_told(pytester):
     assert len([row for row in other.rows if row["kind"] == "warning"]) == 3000
 
 
+@pytest.mark.parametrize("args", [(), ("-W", "always"), ("-W", "once"), ("-s",)])
+def test_warning_of_a_test_and_of_its_scopes_is_told_as_in_a_plain_run(pytester, args):
+    """The teardown of one parameter comes in a test's set-up, that of the next one at its end."""
+    pytester.makeconftest(
+        """
+        import warnings, pytest
+
+        def warn(text):
+            warnings.warn(text)
+
+        @pytest.fixture(scope="module", params=[1, 2])
+        def number(request):
+            yield request.param
+            warnings.warn("number is over")
+            warn("a test or a fixture is over")
+            warnings.warn_explicit("explicit", UserWarning, "/no/such/file.py", 7)
+
+        @pytest.fixture(scope="class")
+        def other():
+            yield
+            warn("a test or a fixture is over")
+            warnings.warn("deprecated", DeprecationWarning)
+        """
+    )
+    pytester.makepyfile(
+        """
+        import warnings, pytest
+        from conftest import warn
+
+        def test_one(number): warn("a test or a fixture is over")
+
+        @pytest.mark.filterwarnings("always")
+        def test_always(number): warn("a test or a fixture is over")
+
+        class TestClass:
+            def test_two(self, number, other): pass
+
+            def test_three(self, number, other):
+                warn("a test or a fixture is over")
+                warnings.warn_explicit("explicit", UserWarning, "/no/such/file.py", 7)
+        """
+    )
+
+    one, _ = compare(pytester, *args)
+
+    assert any(row["kind"] == "warning" for row in one.rows)
+
+
 @pytest.mark.parametrize("args", [("-W", "error"), ("-W", "always")])
 def test_fork_beside_a_thread_warns_nobody(pytester, args):
     """Python 3.12 and later warn of a fork while other threads run: not the user's doing.
