@@ -48,6 +48,7 @@ class Beginning:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._current: tuple[Order, ChildProgram] | None = None
+        self._asking = 0  # shared fixtures under way, each of which asked for the next
         server.session.config.pluginmanager.register(self, "forked-beginning")
         on_set_up(server.session, begins=self._share_and_split, ended=self._split_for_test)
 
@@ -126,6 +127,10 @@ class Beginning:
         shared = request.node is not item and self._server.sharing.is_shared(item, fixturedef)
         try:
             if not shared:
+                if self._asking:
+                    self._current = None
+                    self._server.let_go()
+                    raise StartOver
                 self._share_and_split(item)
             elif self._narrows(program, request):
                 self._split_for_scope(order, program, request.node)
@@ -139,27 +144,35 @@ class Beginning:
             fixturedef.argname, request.node.nodeid, parameter_index(item, fixturedef)
         )
         before = Snapshot.take()
+        self._asking += 1
         try:
             value = yield
+        except StartOver:  # it asked for what is not shared: neither is it
+            self._leave_to_children(fixturedef, request)
+            raise
         except PassOn:
             forget_result(fixturedef)  # pytest keeps what a set-up raised, for the next test
             raise
-        if not self._is_under_way():  # a child, split off where this fixture asked for another one
-            return value
+        finally:
+            self._asking -= 1
         after = Snapshot.take()
         danger = after.danger_since(before)
         program.files.page.note("", "", 0)
         if danger is None or not self._server.sharing.must_check(item, fixturedef):
             self._server.prepared.processes.update(after.children - before.children)
             return value
-        self._server.sharing.set_up_fresh(fixturedef)
         self._server.service.tell(("fresh", fixturedef.argname, danger))
         self._current = None
+        self._leave_to_children(fixturedef, request)
+        self._server.let_go()
+        raise StartOver
+
+    def _leave_to_children(self, fixturedef: Any, request: Any) -> None:
+        """Have a fixture set up in each child, from its beginning."""
+        self._server.sharing.set_up_fresh(fixturedef)
         # The child sets it up again, and tells it if this teardown fails there as well.
         with contextlib.suppress(*OUTCOMES):
             fixturedef.finish(request)
-        self._server.let_go()
-        raise StartOver
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self) -> None:

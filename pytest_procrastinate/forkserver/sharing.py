@@ -10,6 +10,7 @@ import pytest
 
 from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.pytest_private import (
+    asks_as_it_runs,
     fixtures_of,
     is_set_up,
     needs_set_up,
@@ -105,6 +106,7 @@ class Sharing:
     def has_all_broader(self, items: Iterable[pytest.Item], node: Any, scope: str) -> bool:
         """Whether the tests of a scope find all set up that is broader than it, and leave it so.
 
+        Not if a fixture may ask for something broader as it runs.
         ``parametrize(indirect=True)`` gives what a fixture overrides the scope of that fixture as well.
 
         :param items: From the first of its tests on.
@@ -115,7 +117,11 @@ class Sharing:
                 return True
             for _, definition, parameter in fixtures_of(item):
                 if (
-                    (scope_of(item, definition) in broader or definition.cached_result is not None)
+                    (
+                        scope_of(item, definition) in broader
+                        or definition.cached_result is not None
+                        or asks_as_it_runs(definition)
+                    )
                     and self.is_shared(item, definition)
                     and not is_set_up(definition, parameter)
                 ):

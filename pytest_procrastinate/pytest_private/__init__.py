@@ -8,6 +8,7 @@ from _pytest._code.code import TerminalRepr
 
 from pytest_procrastinate.pytest_private.fixtures import (
     NO_PARAMETER,
+    asks_as_it_runs,
     fixtures_of,
     forget_result,
     is_set_up,
@@ -87,6 +88,7 @@ __all__ = [
     "anything_to_tear_down",
     "anything_within",
     "arm_faulthandler_timeout",
+    "asks_as_it_runs",
     "before_capture_is_disabled",
     "condition_holds",
     "crash_repr",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -81,6 +82,19 @@ def with_all_asked_for(item: pytest.Item, definition: Any) -> Collection[Any]:
                 found.add(definitions[-1])
                 todo.append((definitions[-1], overriding))
     return found
+
+
+def asks_as_it_runs(definition: Any) -> bool:
+    """Whether a fixture seems to ask for others while it runs (``getfixturevalue``): for any at all."""
+    functions = [definition.func]
+    while (inner := getattr(functions[-1], "__wrapped__", None)) is not None:
+        functions.append(inner)
+    codes = [code for each in functions if (code := getattr(each, "__code__", None)) is not None]
+    for code in codes:  # grows: with the functions that are made in it
+        if "getfixturevalue" in code.co_names:
+            return True
+        codes += [each for each in code.co_consts if isinstance(each, CodeType)]
+    return False
 
 
 def set_up_now(item: pytest.Item, definition: Any) -> None:
