@@ -7,9 +7,11 @@ test walks pytest's hook specifications and fails on one that is in neither.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import warnings
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -101,7 +103,37 @@ def _encode_warning(config: pytest.Config, arguments: Arguments) -> object:
         "lineno": warning.lineno,
         "line": warning.line,
         "has_source": warning.source is not None,
+        "is_noted": _is_noted(warning),
     }
+
+
+def _is_noted(warning: warnings.WarningMessage) -> bool:
+    """Whether nobody would hear the same warning of the same line once more.
+
+    Python notes it with the line's module, where the filters ask for that, and forgets all notes when
+    these change: so it is tried.
+    """
+    module = _module_of(warning.filename)
+    message: Any = warning.message  # the types of Python 3.10 ask for a text
+    notes = None if module is None else vars(module).setdefault("__warningregistry__", {})
+    name = warning.filename if module is None else module.__name__
+    heard: list[object] = []
+    show = warnings.showwarning
+    warnings.showwarning = lambda *args: heard.append(args)
+    try:
+        place = warning.filename, warning.lineno, name
+        warnings.warn_explicit(message, warning.category, *place, registry=notes)
+    except Warning:
+        return False
+    finally:
+        warnings.showwarning = show
+    return not heard
+
+
+@functools.cache
+def _module_of(filename: str) -> ModuleType | None:
+    modules = [*sys.modules.values()]
+    return next((each for each in modules if getattr(each, "__file__", None) == filename), None)
 
 
 def _decode_warning(config: pytest.Config, payload: Any) -> Arguments:

@@ -11,7 +11,6 @@ from pytest_procrastinate.options import AT_END
 from pytest_procrastinate.pytest_private import (
     add_junit_notes,
     add_to_longrepr,
-    is_told_once,
     write_to_terminal,
 )
 
@@ -142,10 +141,8 @@ def tell_after_scopes(
     """
     for name, payload in scope_messages:
         if name == WARNING:
-            if payload in warned:
-                arguments = _understand(item.config, name, payload)
-                if is_told_once(item, arguments["warning_message"]):
-                    continue
+            if {**payload, "is_noted": True} in warned:
+                continue
             warned = [*warned, payload]
         if name != "pytest_runtest_logreport":
             replay(item, name, payload)

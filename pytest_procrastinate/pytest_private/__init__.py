@@ -45,7 +45,6 @@ from pytest_procrastinate.pytest_private.output import (
     text_width,
     write_to_terminal,
 )
-from pytest_procrastinate.pytest_private.recorded_warnings import is_told_once
 from pytest_procrastinate.pytest_private.reports import (
     Painted,
     add_junit_notes,
@@ -105,7 +104,6 @@ __all__ = [
     "is_live",
     "is_paintable",
     "is_set_up",
-    "is_told_once",
     "leave_item",
     "make_base_temp",
     "may_skip",

@@ -15,7 +15,6 @@ from _pytest.warnings import catch_warnings_for_item
 
 from pytest_procrastinate.pytest_private.fixtures import _fixture_definitions, fixtures_of
 from pytest_procrastinate.pytest_private.hooks import OUTCOMES, _is_pytests_own
-from pytest_procrastinate.pytest_private.recorded_warnings import Recorder
 
 
 class Inherited:
@@ -258,6 +257,17 @@ def pop_scopes(session: pytest.Session, nextitem: pytest.Item | None) -> None:
         stack.popitem()
 
 
+class _Recorder:
+    """Stands in for ``item.ihook`` where warnings are recorded: they go to ``record``."""
+
+    def __init__(self, record: Callable[[dict[str, Any]], None]) -> None:
+        self.pytest_warning_recorded = self
+        self._record = record
+
+    def call_historic(self, kwargs: dict[str, Any]) -> None:
+        self._record(kwargs)
+
+
 def tear_down_scopes(
     item: pytest.Item,
     nextitem: pytest.Item | None,
@@ -284,7 +294,7 @@ def tear_down_scopes(
     item.stash[caplog_records_key] = {}
     with contextlib.suppress(*OUTCOMES):  # then its own protocol has told so
         item.stash[xfailed_key] = evaluate_xfail_marks(item)
-    ihook: Any = item.ihook if record_warning is None else Recorder(record_warning)
+    ihook: Any = item.ihook if record_warning is None else _Recorder(record_warning)
     with (
         contextlib.contextmanager(assertion.pytest_runtest_protocol)(item),  # explains assertions
         catch_warnings_for_item(config, ihook, when="runtest", item=item),

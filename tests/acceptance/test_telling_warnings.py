@@ -150,6 +150,11 @@ def test_warning_of_a_test_and_of_its_scopes_is_told_as_in_a_plain_run(pytester,
         @pytest.mark.filterwarnings("always")
         def test_always(number): warn("a test or a fixture is over")
 
+        class TestFailing:
+            def test_fails(self, number, other):
+                warn("a test or a fixture is over")
+                assert 0  # as pytest shows it, it changes the filters: Python forgets all notes
+
         class TestClass:
             def test_two(self, number, other): pass
 
