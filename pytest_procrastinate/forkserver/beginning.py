@@ -223,7 +223,7 @@ class Beginning:
             idle_files = ChildFiles.make()
         except OSError:
             return  # set up here, then: there is no room for what a server needs
-        narrower = server.narrower(node)
+        narrower = server.narrower(node, program.index)
         number = narrower.expect(order)
         watchdogs = Watchdogs()
         watchdogs.disarm()

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
-
-import pytest
 
 from pytest_procrastinate.child.run import ChildProgram
 from pytest_procrastinate.process.child import ChildProcess, State
@@ -18,7 +15,8 @@ from pytest_procrastinate.process.remote import Order, RemoteForker, RemoteServi
 class Narrower:
     """Passes orders on to a narrower server, and what becomes of them back to the owner.
 
-    :param node: The module or class that it serves.
+    :param tests: Those of its module or class that it serves, by their index: without a gap. Where
+        others come between, the scope ends, and begins anew.
     :param known_files: Numbers of the files that it was forked with.
     :param left: Called when it has left its scopes, with what it told, and how one
         below it died of that.
@@ -27,7 +25,7 @@ class Narrower:
 
     def __init__(
         self,
-        node: Any,
+        tests: range,
         manager: ProcessManager,
         service: RemoteService,
         known_files: set[int],
@@ -35,7 +33,7 @@ class Narrower:
         left: Callable[[Narrower, int, bytes, object], None],
         died: Callable[[Narrower, Ending], None],
     ) -> None:
-        self.node = node
+        self.tests = tests
         self.leaving: set[int] = set()
         """The tests with which scopes ended that it is about to leave, by their index."""
         self.forker = RemoteForker(manager, self._hear, self._died, self._orphaned)
@@ -51,10 +49,6 @@ class Narrower:
         """Its process, once it is forked."""
         assert self.forker.server is not None
         return self.forker.server
-
-    def serves(self, item: pytest.Item) -> bool:
-        """Whether an item belongs to its scope."""
-        return self.node in item.listchain()
 
     def expect(self, order: Order) -> int:
         """Look after the child of an order that the server was forked in the middle of."""

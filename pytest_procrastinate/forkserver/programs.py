@@ -89,6 +89,15 @@ class Programs:
         """Return an item by its index, None for none."""
         return self._items[index] if isinstance(index, int) else None
 
+    def in_a_row(self, node: object, index: int) -> range:
+        """Return the indexes of the tests of a scope around this one, as far as no other comes between."""
+        first, end = index, index + 1
+        while first > 0 and node in self._items[first - 1].listchain():
+            first -= 1
+        while end < len(self._items) and node in self._items[end].listchain():
+            end += 1
+        return range(first, end)
+
     def _make(
         self,
         index: int,

@@ -164,7 +164,7 @@ class Server:
 
     def _is_free_for(self, program: ChildProgram) -> bool:
         """Whether an item can be begun here: not while tests before it use what it changes."""
-        if self._narrower_for(program.item) is not None:
+        if self._narrower_for(program) is not None:
             return True
         self._pop_empty_scopes(program.item)
         if self._is_late(program):
@@ -182,8 +182,8 @@ class Server:
         """Whether the item may be skipped by marks: then it is begun here, and costs no fork."""
         return program.following is None and may_skip(program.item)
 
-    def _narrower_for(self, item: pytest.Item) -> Narrower | None:
-        return next((each for each in self.narrowers if each.serves(item)), None)
+    def _narrower_for(self, program: ChildProgram) -> Narrower | None:
+        return next((each for each in self.narrowers if program.index in each.tests), None)
 
     def _pop_empty_scopes(self, item: pytest.Item) -> None:
         """Forget scopes that the item is not in, where there is nothing to tear down."""
@@ -215,12 +215,12 @@ class Server:
         if not all(self._is_ready_for(each.item) for each in before):
             return False  # what they set up, or end, it inherits: from a narrower server as well
         self._pop_empty_scopes(program.item)
-        return self._narrower_for(program.item) is not None or (
+        return self._narrower_for(program) is not None or (
             self._is_ready_for(program.item) and not self._may_skip(program)
         )
 
     def _go(self, order: Order, program: ChildProgram) -> None:
-        narrower = self._narrower_for(program.item)
+        narrower = self._narrower_for(program)
         if narrower is not None:
             narrower.fork(order, program)
         else:
@@ -232,7 +232,7 @@ class Server:
 
     def _take_up(self, order: Order, program: ChildProgram) -> None:
         """Run an item whose turn has come: by now somebody else may be the one to begin it."""
-        if self._narrower_for(program.item) is not None:
+        if self._narrower_for(program) is not None:
             self._go(order, program)
             return
         channel = Channel.from_descriptor(os.dup(order.descriptors[0]))
@@ -318,10 +318,10 @@ class Server:
 
     # --- narrower servers ---------------------------------------------------------------------
 
-    def narrower(self, node: Any) -> Narrower:
-        """Return what stands for a narrower server, before its fork."""
+    def narrower(self, node: Any, index: int) -> Narrower:
+        """Return what stands for a narrower server, before its fork, for a test of its scope."""
         return Narrower(
-            node,
+            self._programs.in_a_row(node, index),
             self.manager,
             self.service,
             set(self._programs.files),
@@ -344,8 +344,8 @@ class Server:
 
     def _narrower_left(self, narrower: Narrower, index: int, frames: bytes, died: object) -> None:
         """Go on leaving, now that a narrower server has left its scopes."""
-        nextitem = self._leaving[index][1]
-        if nextitem is not None and narrower.serves(nextitem):
+        next_index = self._leaving[index][2]
+        if next_index in narrower.tests:
             del self._leaving[index]  # only scopes below its own have ended
             self.service.tell(("left", index, frames, died))
         else:
@@ -368,7 +368,7 @@ class Server:
         Once no test runs any more that may use them: False as long as one does.
         """
         program, nextitem, next_index = self._leaving[index]
-        narrower = self._narrower_for(program.item)
+        narrower = self._narrower_for(program)
         if narrower is not None:
             if index not in narrower.leaving:
                 narrower.leave(index, next_index, program, stops=self._ends)

@@ -300,3 +300,35 @@ def test_setup_of_an_item_s_own_class_runs_in_its_child(pytester, deed):
 
     dies = deed != "pass"
     told.result.assert_outcomes(passed=1 if dies else 2, errors=int(dies))
+
+
+@pytest.mark.parametrize("jobs", ["1", "4"])
+def test_a_class_that_others_come_between_begins_anew(pytester, jobs):
+    """Though the server of its first tests is still there when the next ones are ordered."""
+    pytester.makeconftest(
+        """
+        def pytest_collection_modifyitems(items):
+            items.sort(key=lambda item: item.name)
+        """
+    )
+    pytester.makepyfile(
+        STEPS
+        + """
+@pytest.fixture(scope="session")
+def broad(request): yield from steps(request)
+@pytest.fixture(scope="class")
+def narrow(request, broad): yield from steps(request)
+class TestC:
+    def test_1(self, narrow): noting.note("step", "1")
+    def test_3(self, narrow): noting.note("step", "3")
+    def test_5(self, narrow): noting.note("step", "5")
+def test_2(): noting.note("step", "2")
+def test_4(): noting.note("step", "4")
+"""
+    )
+
+    one, other = plain(pytester), forked(pytester, f"--forked-jobs={jobs}")
+
+    other.result.assert_outcomes(passed=5)
+    steps = [sorted(" ".join(rest[1:]) for _, *rest in told.notes) for told in (one, other)]
+    assert steps[0] == steps[1]
