@@ -220,8 +220,7 @@ class Server:
         )
 
     def _go(self, order: Order, program: ChildProgram) -> None:
-        narrower = self._narrower_for(program)
-        if narrower is not None:
+        if (narrower := self._narrower_for(program)) is not None:
             narrower.fork(order, program)
         else:
             self.fork(order, program)
@@ -344,8 +343,7 @@ class Server:
 
     def _narrower_left(self, narrower: Narrower, index: int, frames: bytes, died: object) -> None:
         """Go on leaving, now that a narrower server has left its scopes."""
-        next_index = self._leaving[index][2]
-        if next_index in narrower.tests:
+        if self._leaving[index][2] in narrower.tests:
             del self._leaving[index]  # only scopes below its own have ended
             self.service.tell(("left", index, frames, died))
         else:
@@ -376,6 +374,8 @@ class Server:
         if self._runs_before(index + 1):
             return False
         del self._leaving[index]
+        if nextitem is not None and self._passed > index:
+            nextitem = self.items[self._passed]  # begun meanwhile: what is set up here is its own
         self._passed = max(self._passed, index)
         below, died = self._left_below.pop(index, (b"", None))
         told = [below]
