@@ -32,6 +32,7 @@ from pytest_procrastinate.pytest_private import (
     leave_item,
     on_set_up,
     parameter_index,
+    repeat_registrations,
     set_up_now,
 )
 
@@ -246,6 +247,7 @@ class Beginning:
         narrower.forker.server = forked
         os.close(order.descriptors[0])
         server.narrowers.append(narrower)
+        repeat_registrations(program.item)
         self._current = None
         server.let_go()
         raise PassOn

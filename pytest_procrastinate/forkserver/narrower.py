@@ -10,6 +10,7 @@ from pytest_procrastinate.process.child import ChildProcess, State
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.remote import Order, RemoteForker, RemoteService
+from pytest_procrastinate.pytest_private import repeat_registrations
 
 
 class Narrower:
@@ -64,6 +65,7 @@ class Narrower:
 
     def fork(self, order: Order, program: ChildProgram) -> None:
         """Pass an order on."""
+        repeat_registrations(program.item)
         descriptors = order.descriptors[:1]
         if program.number not in self._known_files:
             descriptors += program.files.descriptors

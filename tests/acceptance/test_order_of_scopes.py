@@ -385,3 +385,26 @@ def test_next(c, late, n): pass
         f"{change} {name}" for change in ("down", "up") for name in ("a", "broad", "c", "late")
     ]
     assert steps.index("up c") < steps.index("down a")
+
+
+def test_what_is_used_below_a_class_is_torn_down_in_the_order_of_a_plain_run(pytester):
+    """Pytest 8.0 tears down in order of last use: also of that by tests of a narrower server."""
+    pytester.makepyfile(
+        STEPS
+        + """
+@pytest.fixture(scope="session")
+def a(request): yield from steps(request)
+@pytest.fixture(scope="session")
+def b(request): yield from steps(request)
+class TestC:
+    @pytest.fixture(scope="class")
+    def narrow(self, request): yield from steps(request)
+    def test_1(self, a, b, narrow): pass
+    def test_2(self, narrow, a): pass
+"""
+    )
+
+    one, other = plain(pytester), forked(pytester)
+
+    other.result.assert_outcomes(passed=2)
+    assert steps_of(one) == steps_of(other)
