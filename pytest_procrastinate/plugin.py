@@ -97,6 +97,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     return True
 
 
+@pytest.hookimpl(trylast=True)  # as pytest's own, which tears down what is left, after all others
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if AT_END in session.config.stash:
         from pytest_procrastinate.parent.replay import raise_told

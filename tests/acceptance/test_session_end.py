@@ -292,3 +292,23 @@ def test_exit_status_follows_the_worst_outcome(pytester):
 
     for args in (["test_ok.py"], ["no_such_file.py"], ["-k", "nothing like it"]):
         assert plain(pytester, *args).status == forked(pytester, *args).status, args
+
+
+def test_what_a_last_teardown_raises_keeps_no_plugin_from_seeing_the_session_finish(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session", autouse=True)
+        def shared():
+            yield
+            pytest.exit("of the fixture", returncode=8)
+
+        def test_interrupted(): raise KeyboardInterrupt
+        """
+    )
+
+    one, other = compare(pytester)
+
+    assert one.status == other.status == 8
+    assert any(row["kind"] == "session" for row in other.rows)
