@@ -83,6 +83,7 @@ class Interrupts:
             supervisor.tell_what_runs()
 
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
+        __tracebackhide__ = True  # the summary names the place where that hook hangs
         self.count += 1
         self.signum = self.signum or signum
         if self.count > self._noticed + 1:

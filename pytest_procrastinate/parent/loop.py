@@ -17,6 +17,7 @@ from pytest_procrastinate.parent.interrupts import Interrupts, signals_found
 from pytest_procrastinate.parent.leftovers import Leftovers
 from pytest_procrastinate.parent.limits import Breaches
 from pytest_procrastinate.parent.live_line import LiveLine
+from pytest_procrastinate.parent.replay import raise_told
 from pytest_procrastinate.parent.retries import Retries
 from pytest_procrastinate.parent.servers import Servers
 from pytest_procrastinate.parent.slots import Slots
@@ -364,9 +365,10 @@ class ForkedRun:
     def _interrupt(self) -> None:
         """Have the running tests torn down, tell what is known, and stop.
 
-        :raises KeyboardInterrupt: Always; as the child raised it, if one did.
+        :raises KeyboardInterrupt: Always; as the child raised it, if one did, else at a test that ran.
         """
         interrupts, supervisor = self._interrupts, self._supervisor
+        running = supervisor.running
         supervisor.interrupt()
         deadline = supervisor.clock.now() + self._run_settings.grace_seconds
         while interrupts.notice() < 2 and supervisor.clock.now() < deadline:
@@ -377,14 +379,17 @@ class ForkedRun:
         for key, attempt in sorted(self._held.items()):
             self._known(key, attempt)
         self._held.clear()
-        raised: BaseException = KeyboardInterrupt()
+        raised: BaseException | None = None
         for key in self._scheduler.outstanding:
             if self._units[key].known:
                 try:
                     self._tell(key)
                 except KeyboardInterrupt as error:
                     raised = error
-        raise raised
+        if raised is None and running:
+            path, line, _ = running[0].item.reportinfo()
+            raise_told(("interrupt", path, (line or 0) + 1, ""))
+        raise raised or KeyboardInterrupt
 
     def _end_children(self) -> None:
         """End all children that still run; their tests are not told any more."""

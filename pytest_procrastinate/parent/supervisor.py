@@ -282,10 +282,13 @@ class Supervisor:
         """Whether a person is at work in a test, or its fork server is still busy with another.
 
         The time of that other one does count: a server that hangs is ended, and this one begun again.
+        So does that of the session, for all.
         """
+        if self.session_over:
+            return False
         if attempt.files.page.debugger_is_open():
             return True
-        if self.session_over or not _waits_for_server(attempt):
+        if not _waits_for_server(attempt):
             return False
         return any(
             not _runs(other.child) and not _waits_for_server(other) for other in self._watches

@@ -145,6 +145,7 @@ def test_ctrl_c_twice_kills_at_once(start):
 
     assert run.process.returncode == pytest.ExitCode.INTERRUPTED
     assert "1 passed in" in out
+    assert "test_it.py:15: KeyboardInterrupt" in out  # test_long
     assert is_gone(run.child)
     assert is_gone(run.server)
 

@@ -111,3 +111,14 @@ def test_after(): pass
         terminal.end()
 
     assert with_shell
+
+
+def test_the_session_timeout_ends_an_open_debugger(tmp_path):
+    (tmp_path / "test_it.py").write_text("def test_breaks(): breakpoint()\ndef test_never(): pass\n")
+
+    ended, out = talk(tmp_path, ["--forked-session-timeout=2"], [])
+
+    assert ended == 1, out
+    assert "(Pdb)" in out
+    assert "timeout of 2 s in call (--forked-session-timeout)" in out
+    assert "1 failed in" in out
