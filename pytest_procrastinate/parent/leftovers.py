@@ -126,7 +126,7 @@ class Leftovers:
         before = self._read()
         yield
         for name in self._read() - before - self._known:
-            if not _is_of_a_test(int(name)):
+            if not self._is_of_a_test(int(name)):
                 self._known.add(name)
 
     def started(self, attempt: Attempt) -> None:
@@ -181,7 +181,7 @@ class Leftovers:
                 continue
             if not found.command and _reap(pid):  # it has ended
                 continue
-            if _group_and_session(pid)[0] == self._group:
+            if _group_and_session(pid)[0] == self._group and not self._is_of_a_test(pid):
                 self._known.add(b"%d" % pid)  # a hook's own
             else:
                 self._waiting[pid] = found
@@ -226,6 +226,17 @@ class Leftovers:
                 self._account.tests.add("" if owner is None else owner.item.nodeid)
             elif mode == "warn" or owner is None:
                 self._account.lines.append(text)
+
+    def _is_of_a_test(self, pid: int) -> bool:
+        """Whether a forked test started it, wherever it is now: by the environment it began with."""
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                _, _, value = (b"\0" + file.read()).partition(b"\0PYTEST_CURRENT_TEST=")
+        except OSError:
+            return False
+        nodeid = os.fsdecode(value.partition(b"\0")[0].rpartition(b" (")[0])
+        settings = self._config.stash[SETTINGS]
+        return any(each.forked and item.nodeid == nodeid for item, each in settings.items())
 
     def _strangers(self) -> list[int]:
         """Return the children that may be left over: neither known nor looked after."""
@@ -272,13 +283,3 @@ def _group_and_session(pid: int) -> tuple[int, int]:
         return os.getpgid(pid), os.getsid(pid)
     except OSError:
         return 0, 0
-
-
-def _is_of_a_test(pid: int) -> bool:
-    if _group_and_session(pid)[0] == os.getpgrp():
-        return False
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return b"PYTEST_CURRENT_TEST=" in file.read()
-    except OSError:
-        return False

@@ -183,6 +183,27 @@ def test_what_standard_descriptors_lead_to_is_no_leftover(run, capture):
     result.assert_outcomes(passed=3)
 
 
+def test_what_a_test_leaves_in_the_group_of_pytest_is_its_leftover(run):
+    result, left = run(
+        "--forked-leaks=warn",
+        source="""
+        import os, pathlib, subprocess
+
+        def parent_of(pid):
+            return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+        def test_it():
+            os.setpgid(0, os.getpgid(parent_of(os.getppid())))
+            process = subprocess.Popen(["sleep", "60"])
+            pathlib.Path(f"pid-{process.pid}").touch()
+        """,
+    )
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["forked: test_it.py::test_it left process * (sleep 60)"])
+    assert left == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("chain", [3, 10000])
 def test_a_process_that_forks_and_ends_again_and_again_is_ended_as_the_run_ends(run, chain):

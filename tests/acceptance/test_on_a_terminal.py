@@ -114,7 +114,9 @@ def test_after(): pass
 
 
 def test_the_session_timeout_ends_an_open_debugger(tmp_path):
-    (tmp_path / "test_it.py").write_text("def test_breaks(): breakpoint()\ndef test_never(): pass\n")
+    (tmp_path / "test_it.py").write_text(
+        "def test_breaks(): breakpoint()\ndef test_never(): pass\n"
+    )
 
     ended, out = talk(tmp_path, ["--forked-session-timeout=2"], [])
 
