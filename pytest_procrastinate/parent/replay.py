@@ -11,6 +11,7 @@ from pytest_procrastinate.options import AT_END
 from pytest_procrastinate.pytest_private import (
     add_junit_notes,
     add_to_longrepr,
+    check_junit_notes,
     write_to_terminal,
 )
 
@@ -48,6 +49,8 @@ def replay(item: pytest.Item | pytest.Session, name: str, payload: Any) -> None:
             hook.call_historic(kwargs=arguments)
         else:
             hook(**arguments)
+    elif name == "junit":
+        add_junit_notes(item.config, arguments)
     elif name == "terminal":
         with write_to_terminal(item.config) as writer:
             if writer is not None:
@@ -66,7 +69,7 @@ def replay(item: pytest.Item | pytest.Session, name: str, payload: Any) -> None:
 
 
 def _understand(config: pytest.Config, name: str, payload: Any) -> dict[str, Any]:
-    """Return the arguments of a hook that is told, nothing for what else a child may tell.
+    """Return the arguments of a hook that is told, or what else of it is to be told. Only looks.
 
     :raises NonsenseError: It makes no sense; the child may have been out of its mind.
     """
@@ -75,7 +78,7 @@ def _understand(config: pytest.Config, name: str, payload: Any) -> dict[str, Any
             return TELLING[name].decode(config, payload)
         match name, payload:
             case ("junit", _):
-                add_junit_notes(config, payload)
+                return check_junit_notes(payload)
             case (
                 ("terminal", str())
                 | ("told", (str(), _))

@@ -136,7 +136,20 @@ def take_junit_notes(config: pytest.Config) -> dict[str, Any] | None:
     return {"attributes": attributes, "properties": properties}
 
 
-def add_junit_notes(config: pytest.Config, notes: Any) -> None:
+def check_junit_notes(notes: Any) -> dict[str, Any]:
+    """Return what :func:`take_junit_notes` may have returned in another process.
+
+    :raises Exception: It cannot have.
+    """
+    attributes = [
+        (str(nodeid), {str(name): str(value) for name, value in noted.items()})
+        for nodeid, noted in notes["attributes"]
+    ]
+    properties = [(str(name), str(value)) for name, value in notes["properties"]]
+    return {"attributes": attributes, "properties": properties}
+
+
+def add_junit_notes(config: pytest.Config, notes: dict[str, Any]) -> None:
     """Record in this process what :func:`take_junit_notes` returned in another."""
     xml: Any = config.stash.get(xml_key, None)
     if xml is None:

@@ -59,6 +59,37 @@ def test_messages_that_make_no_sense_are_a_failure_of_the_test(pytester, names):
     assert not (pytester.path / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"attributes": [("test_it.py::test_victim", {"noted": 1})], "properties": 7},
+        {"attributes": [("test_it.py::test_victim", {"noted": 1}), 7], "properties": []},
+        {"attributes": [], "properties": [("noted", "1"), 7]},
+    ],
+    ids=str,
+)
+def test_of_notes_that_make_no_sense_in_part_none_is_told(pytester, notes):
+    pytester.makepyfile(
+        f"""
+        import os, stat
+        from pytest_procrastinate.process.frames import encode
+
+        def test_victim():
+            for descriptor in map(int, os.listdir("/proc/self/fd")):
+                try:
+                    if descriptor >= 3 and stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                        os.write(descriptor, encode(("junit", {notes})))
+                except OSError:
+                    pass
+        """
+    )
+
+    told = forked(pytester, "--junitxml=told.xml", "-ojunit_family=xunit1")
+
+    assert "what it told makes no sense" in told.result.stdout.str()
+    assert "noted" not in (pytester.path / "told.xml").read_text()
+
+
 SAYS_IT_IS_OVER = """
 import os, pytest, stat
 from pytest_procrastinate.process.frames import encode
