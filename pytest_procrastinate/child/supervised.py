@@ -58,6 +58,7 @@ class TimedPhases(PhaseMarker):
         self._phase = ""
         self._fired = False
         self._raised_in = ""
+        self._in_own_child = False
         faulthandler.register(STACKS_SIGNAL, file=fault_descriptor, all_threads=True, chain=False)
         signal.signal(RAISE_SIGNAL, self._handle)
 
@@ -68,6 +69,7 @@ class TimedPhases(PhaseMarker):
 
     def watch_things(self, settings: Settings) -> None:
         """Set the limits of this test and note what it finds, in its own child."""
+        self._in_own_child = True
         Limits(settings.memory_limit_bytes, settings.cpu_limit_seconds).set_here()
         self._memory = MemoryLimit() if settings.memory_limit_bytes is not None else None
         if settings.cpu_limit_seconds is not None:
@@ -85,7 +87,13 @@ class TimedPhases(PhaseMarker):
         __tracebackhide__ = True  # where unittest catches the exception pytest shows our frames
         if self.page is None or self._fired:
             return
-        if self.page.asked() == INTERRUPT:
+        why = self.page.asked()
+        if not why:
+            if self._in_own_child:  # a test's own affair: it ends by it, as in a plain run
+                signal.signal(signum, signal.SIG_DFL)
+                os.kill(os.getpid(), signum)
+            return
+        if why == INTERRUPT:
             raise KeyboardInterrupt
         self._fired = True
         self.page.note_taken()

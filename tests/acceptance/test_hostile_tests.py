@@ -307,3 +307,20 @@ def test_a_child_that_dies_after_its_teardown_has_one_report_of_it(pytester):
         "test_victim_that_fails": ["setup passed", "call failed", "teardown failed"],
         "test_after": ["setup passed", "call passed", "teardown passed"],
     }
+
+
+def test_the_signal_of_a_timeout_without_a_timeout_is_the_tests_own(pytester):
+    pytester.makepyfile(
+        """
+        import os
+        from pytest_procrastinate.child.supervised import RAISE_SIGNAL
+
+        def test_to_itself(): os.kill(os.getpid(), RAISE_SIGNAL)
+        def test_to_its_fork_server(): os.kill(os.getppid(), RAISE_SIGNAL)
+        """
+    )
+
+    told = forked(pytester)
+
+    told.result.assert_outcomes(failed=1, passed=1)
+    told.result.stdout.fnmatch_lines(["was killed by SIGRTM* in call, *"])
