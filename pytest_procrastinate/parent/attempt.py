@@ -339,4 +339,4 @@ class Attempt:
 
     def _release_if_over(self) -> None:
         if self._told_all and self._child_gone and not self._child_goes_on:
-            self._pool.give_back(self.number, self.files, clean=self.done and not self.cause)
+            self._pool.give_back(self.number, self.files)

@@ -49,15 +49,9 @@ class FilePool:
         self._all[self._last] = files
         return self._last, files
 
-    def give_back(self, number: int, files: ChildFiles, *, clean: bool) -> None:
-        """Take files back.
-
-        :param clean: The child left in order: they are empty.
-        """
-        if clean:
-            files.page.clear()
-        else:
-            files.clear()
+    def give_back(self, number: int, files: ChildFiles) -> None:
+        """Take files back, and empty them: a child may have written after it had told all."""
+        files.clear()
         self._free.append((number, files))
 
     def close(self) -> None:

@@ -52,6 +52,7 @@ class ForkedRun:
         in_main_thread = threading.current_thread() is threading.main_thread()
         # The end of an orphan is told by SIGCHLD alone.
         self._manager = ProcessManager(default_waiter(notice_stops=in_main_thread))
+        self._manager.in_child.append(self._pool.close)
         found = signals_found()
         self._servers = Servers(
             session, self._manager, self._items, self._finished, live=self._live, signals=found

@@ -56,6 +56,8 @@ class ProcessManager:
         """The children that are not removable yet, by a number of our own."""
         self.before_fork: list[Callable[[], None]] = []
         """Called in the process that forks, right before each fork."""
+        self.in_child: list[Callable[[], None]] = []
+        """Called in each child, right after the fork: closes what is the forking process's own."""
         self.woken = False
         """Set when somebody, or a signal, called :meth:`wakeup`; who waits for that resets it."""
         self.control_pipe: tuple[socket.socket, socket.socket] | None = None
@@ -190,9 +192,8 @@ class ProcessManager:
                 ours, theirs = socket.socketpair()
             pid = self._fork()
         except OSError as error:
-            for end in (ours, theirs):
-                if end is not None:
-                    end.close()
+            for end in filter(None, (ours, theirs)):
+                end.close()
             raise ForkError(error.errno, error.strerror) from error
         if pid == 0:
             self.cleanup()
@@ -332,18 +333,17 @@ class ProcessManager:
 
     def wait_for_all_children(self, deadline: float) -> bool:
         """Step until no child is left; False when ``deadline`` (monotonic seconds) came first."""
-        while self.children:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
+        while self.children and (left := deadline - time.monotonic()) > 0:
             self.step(left)
-        return True
+        return not self.children
 
     def cleanup(self) -> None:
         """Let go, in a child, of all that belongs to the managers above it, this and others."""
         for manager in list(_set_up):
             manager._waiter.after_fork()
             manager._let_go()
+            for callback in manager.in_child:
+                callback()
 
     def _let_go(self) -> None:
         """Close what is open and forget the children. In a child, too: nothing is unregistered.

@@ -346,3 +346,33 @@ def test_a_log_record_is_formatted_as_often_as_plainly_and_a_bad_one_may_be_igno
 
     assert told.outcomes("bad_record[True]")[1] == "call failed"
     assert told.outcomes("bad_record[False]")[1] == "call passed"
+
+
+def test_what_a_test_writes_after_it_has_been_told_is_not_shown_with_another(pytester):
+    pytester.makeconftest(
+        """
+        import os
+
+        def pytest_forked_child_ending(item):
+            if item.name == "test_victim":
+                os.write(item.kept, b"late words")
+        """
+    )
+    pytester.makepyfile(
+        """
+        import os, pytest
+
+        def test_victim(request): request.node.kept = os.dup(1)
+
+        @pytest.mark.parametrize("n", range(4))
+        def test_after(n):
+            print("own words")
+            assert 0
+        """
+    )
+
+    told = forked(pytester)
+
+    told.result.assert_outcomes(passed=1, failed=4)
+    assert told.result.stdout.str().count("own words\n") == 4
+    assert "late words" not in told.result.stdout.str()

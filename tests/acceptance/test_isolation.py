@@ -250,3 +250,27 @@ def test_a_crash_under_a_patched_getpid_is_told_in_its_phase(pytester):
     told = forked(pytester)
 
     told.result.stdout.fnmatch_lines(["crashed with SIGABRT*in call*", "*1 failed*"])
+
+
+def test_a_child_has_no_files_of_another_test_nor_of_the_pytest_process(pytester):
+    pytester.makepyfile(
+        """
+        import os, pytest
+
+        @pytest.mark.parametrize("n", range(6))
+        def test_it(n):
+            found = set()
+            for name in os.listdir("/proc/self/fd"):
+                try:
+                    if "memfd:forked-out" in os.readlink(f"/proc/self/fd/{name}"):
+                        found.add(os.stat(f"/proc/self/fd/{name}").st_ino)
+                except OSError:
+                    pass
+            assert len(found) == 1
+            if n == 2:  # the next one is forked from another fork server
+                os.kill(os.getppid(), 9)
+        """
+    )
+
+    for options in ([], ["--forked-jobs=2"]):
+        forked(pytester, *options).result.assert_outcomes(passed=6)
