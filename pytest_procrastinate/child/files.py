@@ -27,6 +27,7 @@ _HEAD = struct.Struct(
 _ASKED_AT, _TAKEN_AT = 32, 33  # a byte each: why the parent signals; the child has noticed
 _DEBUGGER_AT, _DEBUGGER = 34, 0xDB  # a byte: a person is at work in the child, not just any garbage
 _PID_AT = 36  # four bytes: who is at work
+_ASKED_TURN_AT = 40  # four bytes: which of a child's tests is meant, the first is 1
 _NOTE_AT, _NOTE_BYTES = 64, 448
 _FRAMES_AT = _NOTE_AT + _NOTE_BYTES
 
@@ -43,10 +44,12 @@ class Page:
         self._phase = 0
         self._untold = 0
         self._owner = 0
+        self._turn = 1
         self._began = self._phase_began = 0.0
 
-    def begin(self) -> None:
-        """Start over, in the child, as its turn comes."""
+    def begin(self, *, turn: int = 1) -> None:
+        """Start over, in the child, as the turn of one of its tests comes; 0: of any."""
+        self._turn = turn
         self._untold = self._phase = 0
         self.note("", "", 0)
         self._began = self._phase_began = self._now()
@@ -97,13 +100,25 @@ class Page:
         frames = self._memory[_FRAMES_AT : min(_FRAMES_AT + untold, PAGE_BYTES)]
         return PHASES[phase] if phase < len(PHASES) else "", began, phase_began, bytes(frames)
 
-    def ask(self, why: int) -> None:
-        """Note, in the parent, why a signal follows."""
+    def begin_next(self) -> None:
+        """Start over, in the child, as it goes on with another test."""
+        self._memory[_TAKEN_AT] = 0
+        self.begin(turn=self._turn + 1)
+
+    def ask(self, why: int, turn: int) -> None:
+        """Note, in the parent, why a signal follows, and which of the child's tests is meant."""
+        self._memory[_ASKED_TURN_AT : _ASKED_TURN_AT + 4] = turn.to_bytes(4, "little")
         self._memory[_ASKED_AT] = why
 
-    def asked(self) -> int:
-        """Return, in the child, why it got a signal."""
-        return self._memory[_ASKED_AT]
+    def asked(self, turn: int | None = None) -> int:
+        """Return why a signal comes; 0 where none was asked for, or for another test."""
+        turn = self._turn if turn is None else turn
+        asked = self._memory[_ASKED_TURN_AT : _ASKED_TURN_AT + 4]
+        return self._memory[_ASKED_AT] if turn in (0, int.from_bytes(asked, "little")) else 0
+
+    def ever_asked(self) -> bool:
+        """Whether a signal was ever asked for: one for a test before may come late."""
+        return self._memory[_ASKED_AT] != 0
 
     def note_taken(self) -> None:
         """Note, in the child, that the signal has been noticed."""
@@ -139,7 +154,7 @@ class Page:
         self._untold = self._phase = 0
         self._began = self._phase_began = 0.0
         self._write()
-        self._memory[_ASKED_AT : _PID_AT + 4] = bytes(_PID_AT + 4 - _ASKED_AT)
+        self._memory[_ASKED_AT:_NOTE_AT] = bytes(_NOTE_AT - _ASKED_AT)
         self.note("", "", 0)
 
     def close(self) -> None:

@@ -95,7 +95,7 @@ class ChildProgram:
 
     def begin_next(self, channel: Channel) -> None:
         """Begin to speak for this test, in a child that has run another one."""
-        self.files.page.begin()
+        self.files.page.begin_next()
         self.prepared.marker.begin(self.item, self.files)
         self.prepared.teller.speak_for(channel, self.files.page, live=self.prepared.live)
 

@@ -89,31 +89,36 @@ class TimedPhases(PhaseMarker):
             return
         why = self.page.asked()
         if not why:
-            if self._in_own_child:  # a test's own affair: it ends by it, as in a plain run
+            if self._in_own_child and not self.page.ever_asked():
+                # a test's own affair: it ends by it, as in a plain run
                 signal.signal(signum, signal.SIG_DFL)
                 os.kill(os.getpid(), signum)
             return
         if why == INTERRUPT:
             raise KeyboardInterrupt
+        self._note_fired()
+        if self._phase:
+            self._raise(self._phase)
+
+    def _note_fired(self) -> None:
+        assert self.page is not None
         self._fired = True
         self.page.note_taken()
-        if self._phase:
-            self._raise()
 
-    def _raise(self) -> None:
+    def _raise(self, phase: str, *, pytrace: bool = True) -> None:
         __tracebackhide__ = True
-        self._raised_in = self._phase
-        text, is_ours = self._message()
-        raise (TestTimeout if is_ours else pytest.fail.Exception)(text, pytrace=True)
+        self._raised_in = phase
+        text, is_ours = self._message(phase)
+        raise (TestTimeout if is_ours else pytest.fail.Exception)(text, pytrace=pytrace)
 
-    def _message(self) -> tuple[str, bool]:
+    def _message(self, phase: str) -> tuple[str, bool]:
         """Return what is told, and whether it is in our own words."""
         assert self._item is not None
         assert self.page is not None
         limit = timeout_of(self._item, session=self.page.asked() == SESSION_TIMEOUT)
         if limit.message is not None:
             return limit.message, False
-        text = f"timeout of {write_duration(limit.seconds)} in {self._phase} ({limit.source})"
+        text = f"timeout of {write_duration(limit.seconds)} in {phase} ({limit.source})"
         return text, True
 
     def _enter(self, phase: str) -> Iterator[None]:
@@ -126,7 +131,7 @@ class TimedPhases(PhaseMarker):
         raised = True
         try:
             if self._fired and not self._raised_in and phase != "teardown":
-                self._raise()
+                self._raise(phase)
             value = yield
             raised = False
         finally:
@@ -135,14 +140,18 @@ class TimedPhases(PhaseMarker):
                 self._memory.lift()  # pytest makes a report of it, and that has to be told
             if self._raised_in == phase:
                 self._keep_stacks(phase)
+        asked = self._in_own_child and not self._fired and self.page.asked()
+        if asked in (TIMEOUT, SESSION_TIMEOUT):
+            # It ended before the signal came: that for the stacks has cut a wait of its own short.
+            self._note_fired()
+            self._keep_stacks(phase)
+            self._raise(phase, pytrace=False)
         if phase == "call" and self._item is not None:
             dies = self._item.config.stash[SETTINGS][self._item].dies
             if dies is not None and self._raised_in != phase:
                 pytest.fail(f"did not die: {dies.describe()} was expected", pytrace=False)
         if self._raised_in == phase:
-            self._phase = phase
-            message, _ = self._message()
-            self._phase = ""
+            message, _ = self._message(phase)
             message += "; the test caught the exception and went on"
             raise TestTimeout(message, pytrace=False)
         return value

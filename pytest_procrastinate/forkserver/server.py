@@ -382,7 +382,7 @@ class Server:
         if anything_to_tear_down(self.session, nextitem):
             if died is None:  # otherwise the test's files hold what the dead one wrote
                 program.point_here()
-                program.files.page.begin()
+                program.files.page.begin(turn=0)
                 self.prepared.marker.begin(program.item, program.files)
             self.prepared.call_hook("pytest_forked_leaving_scopes", program.item)
             with self.prepared.teller.collecting() as frames:

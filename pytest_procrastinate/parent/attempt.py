@@ -100,6 +100,8 @@ class Attempt:
         self.stages: list[str] = []
         """What was done about it, in words."""
         self._child_goes_on = self._ended_early = False
+        self.turn: int = 1 if before is None else before.turn + 1
+        """Which of its child's tests it is; the first is 1."""
         if before is None:
             self.number, self.files = pool.take()
         else:

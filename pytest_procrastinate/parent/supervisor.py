@@ -124,7 +124,7 @@ class Supervisor:
             if _runs(attempt.child):
                 self._signal(attempt, signal.SIGINT, group=True)
             else:
-                attempt.files.page.ask(INTERRUPT)
+                attempt.files.page.ask(INTERRUPT, attempt.turn)
                 self._signal(attempt, RAISE_SIGNAL)
 
     @property
@@ -244,7 +244,7 @@ class Supervisor:
             if not watch.ladder.expired:
                 limit = self._run.session_timeout_seconds or 0.0
                 watch.attempt.limit = Timeout(limit, "--forked-session-timeout")
-                watch.attempt.files.page.ask(SESSION_TIMEOUT)
+                watch.attempt.files.page.ask(SESSION_TIMEOUT, watch.attempt.turn)
                 watch.ladder.skip_to(Step.STACKS)
 
     def _act_on(self, watch: Watch, now: float) -> None:
@@ -311,8 +311,8 @@ class Supervisor:
             attempt.cause = "timeout"
             attempt.limit = attempt.limit or watch.settings.timeout
         if step is Step.STACKS:
-            if not attempt.files.page.asked():
-                attempt.files.page.ask(TIMEOUT)
+            if not attempt.files.page.asked(attempt.turn):
+                attempt.files.page.ask(TIMEOUT, attempt.turn)
             self._signal(attempt, STACKS_SIGNAL)
             attempt.stages.append("stacks")
         elif step is Step.RAISE:

@@ -324,3 +324,24 @@ def test_the_signal_of_a_timeout_without_a_timeout_is_the_tests_own(pytester):
 
     told.result.assert_outcomes(failed=1, passed=1)
     told.result.stdout.fnmatch_lines(["was killed by SIGRTM* in call, *"])
+
+
+def test_a_test_whose_wait_is_cut_short_by_the_timeout_fails_all_the_same(pytester):
+    """A system call that a signal interrupts returns; the exception that follows may come too late."""
+    pytester.makepyfile(
+        """
+        import ctypes, signal
+        from pytest_procrastinate.child.supervised import RAISE_SIGNAL
+
+        def test_victim():
+            signal.pthread_sigmask(signal.SIG_BLOCK, [RAISE_SIGNAL])
+            ctypes.CDLL(None).usleep(60_000_000)
+
+        def test_after(): pass
+        """
+    )
+
+    told = forked(pytester, "--forked-timeout=1")
+
+    told.result.assert_outcomes(failed=1, passed=1)
+    told.result.stdout.fnmatch_lines(["timeout of 1 s in call (--forked-timeout)", "*test_victim*"])

@@ -326,3 +326,27 @@ def test_a_bad_scope_is_a_usage_error_that_says_the_fix(pytester, args, mark, st
 
     assert told.status == pytest.ExitCode.USAGE_ERROR
     told.result.stderr.fnmatch_lines(f"ERROR: {start}'modul' is unknown; did you mean 'module'?")
+
+
+def test_each_test_of_a_unit_has_a_timeout_of_its_own(pytester):
+    pytester.makepyfile(
+        """
+        import os, pytest, time
+
+        @pytest.mark.parametrize("n", range(3))
+        def test_hangs(n): time.sleep(60)
+        def test_passes(): open("pid", "w").write(str(os.getpid()))
+        def test_in_the_same_child(): assert open("pid").read() == str(os.getpid())
+        @pytest.fixture(scope="module")
+        def ends_late():
+            yield
+            time.sleep(60)
+        def test_last(ends_late): pass
+        """
+    )
+
+    told = forked(pytester, "--forked-scope=module", "--forked-timeout=1")
+
+    told.result.assert_outcomes(failed=3, passed=3, errors=1)
+    assert told.result.stdout.str().count("timeout of 1 s in call (--forked-timeout)") >= 3
+    told.result.stdout.fnmatch_lines(["*timeout of 1 s in teardown (--forked-timeout)"])
