@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from _pytest._io.wcwidth import wcswidth
 from _pytest.capture import CaptureFixture
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 from _pytest.terminal import TerminalReporter
+
+MOST_CAPTURED_BYTES = 128 << 20  # told of one phase: half of what a message can hold
 
 
 class _Mirror(io.BytesIO):
@@ -52,6 +55,8 @@ class CaptureFiles:
                 io.TextIOWrapper.__init__(
                     capture.tmpfile, _Mirror(), encoding="UTF-8", newline="", write_through=True
                 )
+            else:
+                capture.tmpfile.read = functools.partial(_read_end, capture.tmpfile)
 
     def point_at(self, out: int, err: int) -> None:
         """Write into these from now on."""
@@ -62,6 +67,15 @@ class CaptureFiles:
             os.dup2(descriptor, capture.tmpfile.fileno(), inheritable=False)
             if capture._state == "started":
                 os.dup2(descriptor, capture.targetfd)
+
+
+def _read_end(file: io.TextIOWrapper) -> str:
+    """Return what was captured; of more than any memory may hold the end."""
+    left_out = os.fstat(file.fileno()).st_size - MOST_CAPTURED_BYTES
+    if left_out <= 0:
+        return io.TextIOWrapper.read(file)
+    file.seek(left_out)
+    return f"[left out: the first {left_out} bytes]\n{io.TextIOWrapper.read(file)}"
 
 
 class HeldCapture(CaptureFiles):

@@ -260,6 +260,35 @@ def test_output_of_any_size_is_told_to_its_last_megabytes(pytester):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fixture", ["", "capfd"])
+def test_output_of_any_size_fails_no_test(pytester, fixture):
+    pytester.makeconftest(
+        """
+        def pytest_runtest_logreport(report):
+            if report.when == "call":
+                text = dict(report.sections)["Captured stdout call"]
+                open("told", "w").write(text.partition("\\n")[0] + text[-4:])
+        """
+    )
+    pytester.makepyfile(
+        f"""
+        import os
+
+        def test_grows({fixture}):
+            os.lseek(1, 1 << 40, 0)
+            os.write(1, b"end")
+        """
+    )
+
+    result = pytester.runpytest_subprocess("--forked", timeout=TIMEOUT_SECONDS)
+
+    result.assert_outcomes(passed=1)
+    told = (pytester.path / "told").read_text()
+    assert told.startswith("[left out: the first ")
+    assert told.endswith(" bytes]\0end")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "deed",
     ["os.kill(os.getpid(), signal.SIGUSR1)", "os.abort()", "os.execv('/bin/true', ['true'])"],
