@@ -21,9 +21,9 @@ from pytest_procrastinate.process.own_pid import OwnPid
 PHASES = ("", "setup", "call", "teardown")
 PAGE_BYTES = 1 << 18
 MOST_READ_BYTES = 64 << 20  # of a file: a child may make one of any size, with nothing in it
-_HEAD = struct.Struct(
-    "=BxxxIdd"
-)  # phase, bytes of untold frames, when the test and the phase began
+# phase, which of the child's tests, bytes of untold frames, when the test and the phase began
+_HEAD = struct.Struct("=BxHIdd")
+_TURNS = 1 << 16  # of which that tells as many apart
 _ASKED_AT, _TAKEN_AT = 32, 33  # a byte each: why the parent signals; the child has noticed
 _DEBUGGER_AT, _DEBUGGER = 34, 0xDB  # a byte: a person is at work in the child, not just any garbage
 _PID_AT = 36  # four bytes: who is at work
@@ -96,7 +96,7 @@ class Page:
         Seconds of :func:`time.monotonic`, 0 where nothing has begun. The child may have written
         anything here: the frames need checking as any others.
         """
-        phase, untold, began, phase_began = _HEAD.unpack_from(self._memory)
+        phase, _, untold, began, phase_began = _HEAD.unpack_from(self._memory)
         frames = self._memory[_FRAMES_AT : min(_FRAMES_AT + untold, PAGE_BYTES)]
         return PHASES[phase] if phase < len(PHASES) else "", began, phase_began, bytes(frames)
 
@@ -104,6 +104,11 @@ class Page:
         """Start over, in the child, as it goes on with another test."""
         self._memory[_TAKEN_AT] = 0
         self.begin(turn=self._turn + 1)
+
+    def is_of(self, turn: int) -> bool:
+        """Whether what is read is of this test of the child, or of none that has begun."""
+        _, of, _, began, _ = _HEAD.unpack_from(self._memory)
+        return of in (0, turn % _TURNS) or not began
 
     def ask(self, why: int, turn: int) -> None:
         """Note, in the parent, why a signal follows, and which of the child's tests is meant."""
@@ -162,7 +167,10 @@ class Page:
         self._memory.close()
 
     def _write(self) -> None:
-        _HEAD.pack_into(self._memory, 0, self._phase, self._untold, self._began, self._phase_began)
+        turn = self._turn % _TURNS
+        _HEAD.pack_into(
+            self._memory, 0, self._phase, turn, self._untold, self._began, self._phase_began
+        )
 
 
 class ChildFiles:

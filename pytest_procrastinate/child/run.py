@@ -169,7 +169,7 @@ class ChildProgram:
         self.tell_end(raised)
         if self.prepared.teller.failed and stop_is_found_outside(self.item.config):
             settings = self.item.config.stash[SETTINGS][self.item]
-            if not settings.waits_for_end:
+            if stops or not settings.waits_for_end:
                 self.prepared.teller.wait_for_verdict()
 
     def tell_end(self, raised: tuple[object, ...] | None) -> None:

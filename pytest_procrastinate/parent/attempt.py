@@ -37,6 +37,8 @@ class Attempt:
         heard: Callable[[Attempt, str, Any], bool],
         gone: Callable[[Attempt], None],
         before: Attempt | None = None,
+        *,
+        is_last: bool = True,
     ) -> None:
         self.item = item
         self.messages: list[tuple[str, Any]] = []
@@ -91,6 +93,8 @@ class Attempt:
         self.limit: Timeout | None = None
         """The limit of time that it ran into."""
         self.settings = item.config.stash[SETTINGS][item]
+        self.waits_for_end = self.settings.waits_for_end and is_last
+        """Whether all is known of it only when its child has ended."""
         self.slot: tuple[int, int] | None = None
         """Its numbers among the running tests and in its group, while it runs."""
         self.shows = False
@@ -121,6 +125,11 @@ class Attempt:
     def passed(self) -> bool:
         """Whether all is known and nothing of it may end the run."""
         return self.done and not self.failed and not self.stops
+
+    @property
+    def child_ended(self) -> bool:
+        """Whether its child is gone: it goes on with no other test."""
+        return self.child is None or self.child.removable
 
     @property
     def at_work(self) -> bool:
@@ -187,7 +196,7 @@ class Attempt:
 
     def _end(self) -> None:
         self.done = True
-        if not self.settings.waits_for_end:
+        if not self.waits_for_end:
             self._finished(self)
 
     def _note(self, name: str, payload: Any) -> None:
@@ -233,6 +242,8 @@ class Attempt:
         assert self.child is not None
         self.phase, self.began, self.phase_began, untold = self.files.page.read()
         self._read_files()
+        if not self.files.page.is_of(self.turn):  # the page still speaks of a test before
+            self.phase, self.began, self.phase_began, untold = "", 0.0, 0.0, b""
         if self.child.error is not None:  # nothing of it can be believed, whenever it was noticed
             self.phase, untold = "", b""
         try:
@@ -325,7 +336,7 @@ class Attempt:
         self._child_left()
         if self.done:
             self._gone(self)
-            if self.settings.waits_for_end:
+            if self.waits_for_end:
                 self._finished(self)
 
     def _child_left(self) -> None:

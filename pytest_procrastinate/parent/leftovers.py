@@ -133,6 +133,12 @@ class Leftovers:
         """Note that a test's turn has come."""
         self._spans.append(Span(attempt, _now()))
 
+    def goes_on(self, attempt: Attempt, following: Attempt) -> None:
+        """Note that a child goes on with another test: what it leaves is found when it ends."""
+        for span in self._spans:
+            if span.attempt is attempt:
+                span.attempt = following
+
     def ended(self, attempt: Attempt) -> None:
         """Note that a test's child has ended, and see to what it left."""
         for span in self._spans:

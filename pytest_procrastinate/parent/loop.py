@@ -43,7 +43,7 @@ class ForkedRun:
         self._session = session
         self._settings = settings
         self._items = list(session.items)
-        self._index = {item: index for index, item in enumerate(self._items)}
+        self._index: dict[pytest.Item | None, int] = {item: n for n, item in enumerate(self._items)}
         self._run_settings = session.config.stash[RUN_SETTINGS]
         options = session.config.option
         self._debugs = bool(getattr(options, "usepdb", False) or getattr(options, "trace", False))
@@ -187,10 +187,7 @@ class ForkedRun:
 
     def _fork(self, key: int) -> None:
         unit = self._units[key]
-        item, nextitem = unit.item, unit.nextitem
-        next_index = None if nextitem is None else self._index[nextitem]
-        attempt = Attempt(item, self._pool, self._finished, self._hear, self._gone)
-        self._attempts[key], self._keys[attempt] = attempt, key
+        attempt = self._attempt(key)
         if key not in self._scheduler.outstanding:
             self._scheduler.forked(key)
         if self._servers.dies_of_fixture(attempt):
@@ -198,14 +195,22 @@ class ForkedRun:
         try:
             self._servers.fork(
                 attempt,
-                self._index[item],
-                next_index,
+                self._index[unit.item],
+                self._index.get(unit.nextitem),
                 count=unit.left,
                 scopes_end=unit.next_forked is None,
             )
         except ForkError as error:
             attempt.refuse(error.strerror)
             self._finished(attempt)
+
+    def _attempt(self, key: int, before: Attempt | None = None) -> Attempt:
+        """Make an attempt at the item that a unit has come to."""
+        unit = self._units[key]
+        calls = self._finished, self._hear, self._gone
+        attempt = Attempt(unit.item, self._pool, *calls, before, is_last=unit.left == 1)
+        self._attempts[key], self._keys[attempt] = attempt, key
+        return attempt
 
     def _finished(self, attempt: Attempt) -> None:
         key = self._keys.get(attempt)
@@ -258,10 +263,9 @@ class ForkedRun:
         if attempt.done and attempt.leaves is None:
             return False
         attempt.asked_to_leave = True
-        nextitem = None if attempt.leaves else self._units[key].next_after
-        next_index = None if nextitem is None else self._index[nextitem]
-        index, stops = self._index[attempt.item], self._telling.should_stop
-        return self._servers.leave(attempt, index, next_index, stops=stops)
+        index = self._index[attempt.item]
+        next_index = None if attempt.leaves else self._index.get(self._units[key].next_after)
+        return self._servers.leave(attempt, index, next_index, stops=self._telling.should_stop)
 
     def _run_others(self, key: int, attempt: Attempt) -> None:
         """Let another test run while a test waits for its scopes to be left."""
@@ -287,16 +291,13 @@ class ForkedRun:
 
     def _known(self, key: int, attempt: Attempt) -> None:
         """Note that all is known of a test; go on with its unit, in the same child or a new one."""
-        unit = self._units[key]
-        unit.known.append(attempt)
+        (unit := self._units[key]).known.append(attempt)
         self._telling.note_scopes(attempt, unit.rest.pop(0)[1])
         self._live_line.done += 1
-        if unit.rest and attempt.done and not attempt.stops:
-            following = Attempt(
-                unit.item, self._pool, self._finished, self._hear, self._gone, before=attempt
-            )
+        if unit.rest and attempt.done and not attempt.stops and not attempt.child_ended:
+            following = self._attempt(key, before=attempt)
             following.slot, attempt.slot = attempt.slot, None
-            self._attempts[key], self._keys[following] = following, key
+            self._leftovers.goes_on(attempt, following)
             self._supervisor.started(following)
             return
         self._free_slot(attempt)

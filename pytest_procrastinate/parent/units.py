@@ -54,13 +54,15 @@ def units_of(
     stretch: Sequence[tuple[pytest.Item, pytest.Item | None]],
     settings: Mapping[pytest.Item, Settings],
 ) -> list[Unit]:
-    """Return the units of a stretch, in order: neighbours with one node."""
+    """Return the units of a stretch, in order: neighbours with one node, and the limits of one child."""
 
-    def node(pair: tuple[pytest.Item, pytest.Item | None]) -> object:
-        return unit_node(pair[0], settings[pair[0]].scope)
+    def kind(pair: tuple[pytest.Item, pytest.Item | None]) -> object:
+        asked = settings[pair[0]]
+        limits = asked.memory_limit_bytes, asked.cpu_limit_seconds, asked.leaks
+        return unit_node(pair[0], asked.scope), limits
 
     units = []
-    for _, group in itertools.groupby(stretch, key=node):
+    for _, group in itertools.groupby(stretch, key=kind):
         pairs = list(group)
         nextitem = pairs[-1][1]
         forked = nextitem is not None and settings[nextitem].forked

@@ -26,11 +26,13 @@ def test_daemon():
         os.setsid()
         if os.fork() == 0:
             os.write(write, b"%d" % os.getpid())
-            os.closerange(0, 1000)
-            os.execve("/bin/sleep", ["sleep", "61"], {})
+            os.closerange(0, write)
+            os.closerange(write + 1, 1000)
+            os.execve("/bin/sleep", ["sleep", "61"], {})  # that closes the pipe
         os._exit(0)
     os.wait()
-    note(int(os.read(read, 10)))
+    os.close(write)
+    note(int(open(read).read()))
 
 def test_thread():
     threading.Thread(target=time.sleep, args=(60,), name="mine").start()
