@@ -202,8 +202,11 @@ class ChildFiles:
     def clear(self) -> None:
         """Empty them for the next child."""
         for descriptor in self.descriptors[:-1]:
-            os.ftruncate(descriptor, 0)
-            os.lseek(descriptor, 0, os.SEEK_SET)
+            if os.lseek(
+                descriptor, 0, os.SEEK_END
+            ):  # one call for each of most files, which are empty
+                os.ftruncate(descriptor, 0)
+                os.lseek(descriptor, 0, os.SEEK_SET)
         self.page.clear()
 
     @classmethod

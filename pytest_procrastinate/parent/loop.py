@@ -60,11 +60,7 @@ class ForkedRun:
         self._terminal = Terminal()
         self._live_line = LiveLine(session.config, len(self._items))
         self._supervisor = Supervisor(
-            session.config,
-            self._manager,
-            self._servers.server_of,
-            self._live_line,
-            self._terminal,
+            session.config, self._manager, self._servers.server_of, self._live_line, self._terminal
         )
         self._leftovers = Leftovers(session.config, self._manager)
         self._breaches = Breaches()
@@ -291,7 +287,8 @@ class ForkedRun:
 
     def _known(self, key: int, attempt: Attempt) -> None:
         """Note that all is known of a test; go on with its unit, in the same child or a new one."""
-        (unit := self._units[key]).known.append(attempt)
+        unit = self._units[key]
+        unit.known.append(attempt)
         self._telling.note_scopes(attempt, unit.rest.pop(0)[1])
         self._live_line.done += 1
         if unit.rest and attempt.done and not attempt.stops and not attempt.child_ended:
