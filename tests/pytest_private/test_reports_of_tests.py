@@ -118,7 +118,7 @@ def test_junit_notes_of_one_process_are_added_in_another(pytester):
     xml.node_reporter("a.py::test_a").add_attribute("assertions", "3")
     xml.add_global_property("suite", "yes")
 
-    notes = private.take_junit_notes(child)
+    notes = private.check_junit_notes(private.take_junit_notes(child))
     for _ in range(2):
         private.add_junit_notes(parent, notes)
 
@@ -126,6 +126,15 @@ def test_junit_notes_of_one_process_are_added_in_another(pytester):
     xml = parent.stash[xml_key]
     assert xml.node_reporter("a.py::test_a").attrs["assertions"] == "3"
     assert xml.global_properties == [("suite", "yes")]
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [None, {}, {"attributes": [1], "properties": []}, {"attributes": [], "properties": [1]}],
+)
+def test_what_is_no_junit_note_is_refused(notes):
+    with pytest.raises((TypeError, KeyError, ValueError)):
+        private.check_junit_notes(notes)
 
 
 def test_junit_notes_need_the_plugin(config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from pathlib import Path
@@ -61,6 +62,31 @@ def test_with_all_asked_for_gives_what_a_fixture_asks_for_itself_or_through_othe
         "module": {"session", "module"},
         "own": {"session", "module", "own"},
     }
+
+
+def test_a_fixture_that_may_ask_for_others_as_it_runs_is_known(definitions):
+    def asks(request):
+        return request.getfixturevalue("own")
+
+    def asks_within(request):
+        return [lambda: request.getfixturevalue("own")]
+
+    @functools.wraps(asks)
+    def asks_below(*args):
+        return asks(*args)
+
+    def says_nothing(request):
+        return "getfixturevalue"
+
+    for function, seems in (
+        (asks, True),
+        (asks_within, True),
+        (asks_below, True),
+        (says_nothing, False),
+        (len, False),
+    ):
+        definitions["own"].func = function
+        assert private.asks_as_it_runs(definitions["own"]) is seems
 
 
 @pytest.mark.parametrize("fails", [False, True])
