@@ -27,16 +27,22 @@ def fixtures_of(item: pytest.Item) -> Iterator[tuple[str, Any, Any]]:
 
     ``item._fixtureinfo``: what is asked for while the test runs is not in it. The parameter is
     :data:`NO_PARAMETER` where there is none. What overrides a fixture, and asks for it, comes
-    right after it, under the same name. What pytest asks for itself comes last.
+    right after it, under the same name. What pytest asks for itself comes late, and last what is
+    asked for only by what is overridden: the own list of pytest 8 lacks it.
     """
     if not hasattr(item, "_fixtureinfo"):
         return
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     names = getattr(item, "fixturenames", ())
     asked_by_pytest = ("doctest_namespace",) if isinstance(item, DoctestItem) else ()
-    for name in dict.fromkeys((*names, *asked_by_pytest)):
+    todo = list(dict.fromkeys((*names, *asked_by_pytest)))
+    known = set(todo)
+    for name in todo:
         for definition in _used(item, _visible(item, name)):
             yield name, definition, parameters.get(name, NO_PARAMETER)
+            hidden = [each for each in definition.argnames if each not in known]
+            known.update(hidden)
+            todo += hidden
 
 
 def _visible(item: Any, name: str) -> Sequence[Any]:

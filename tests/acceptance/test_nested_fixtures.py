@@ -83,3 +83,41 @@ def test_fixtures_in_many_layers_are_looked_through_at_once(pytester):
     result = pytester.runpytest_subprocess("--forked", timeout=60)
 
     result.assert_outcomes(passed=1)
+
+
+def test_what_only_an_overridden_fixture_asks_for_is_shared(pytester):
+    """Pytest 8 does not list it among the fixtures of a test."""
+    pytester.makepyfile(
+        """
+        import noting, pytest
+
+        @pytest.fixture(scope="module")
+        def deepest():
+            noting.note("up", "deepest")
+            yield 1
+            noting.note("down", "deepest")
+
+        @pytest.fixture(scope="class")
+        def deep(deepest):
+            noting.note("up", "deep")
+            yield deepest + 1
+            noting.note("down", "deep")
+
+        @pytest.fixture
+        def value(deep): return deep + 1
+
+        class TestClass:
+            @pytest.fixture
+            def value(self, value): return value + 1
+
+            def test_one(self, value): assert value == 4
+            def test_two(self, value): assert value == 4
+
+        def test_three(deepest): pass
+        """
+    )
+
+    _, told = compare(pytester)
+
+    assert [words for _, *words in told.noted("up")] == [["deepest"], ["deep"]]
+    assert [words for _, *words in told.noted("down")] == [["deep"], ["deepest"]]
