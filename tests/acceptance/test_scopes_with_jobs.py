@@ -1,0 +1,100 @@
+"""Scopes that begin and end while several tests run at once."""
+
+from __future__ import annotations
+
+import pytest
+from comparing import forked, plain
+
+STEPS = """
+import noting, pytest
+
+def steps(request):
+    noting.note("step", "up", request.fixturename)
+    yield
+    noting.note("step", "down", request.fixturename)
+"""
+
+
+@pytest.mark.parametrize("jobs", ["1", "4"])
+def test_a_class_that_others_come_between_begins_anew(pytester, jobs):
+    """Though the server of its first tests is still there when the next ones are ordered."""
+    pytester.makeconftest(
+        """
+        def pytest_collection_modifyitems(items):
+            items.sort(key=lambda item: item.name)
+        """
+    )
+    pytester.makepyfile(
+        STEPS
+        + """
+@pytest.fixture(scope="session")
+def broad(request): yield from steps(request)
+@pytest.fixture(scope="class")
+def narrow(request, broad): yield from steps(request)
+class TestC:
+    def test_1(self, narrow): noting.note("step", "1")
+    def test_3(self, narrow): noting.note("step", "3")
+    def test_5(self, narrow): noting.note("step", "5")
+def test_2(): noting.note("step", "2")
+def test_4(): noting.note("step", "4")
+"""
+    )
+
+    one, other = plain(pytester), forked(pytester, f"--forked-jobs={jobs}")
+
+    other.result.assert_outcomes(passed=5)
+    steps = [sorted(" ".join(rest[1:]) for _, *rest in told.notes) for told in (one, other)]
+    assert steps[0] == steps[1]
+
+
+def test_a_module_that_ends_after_a_later_one_has_begun_ends_only_its_own(pytester):
+    """The test of ``a`` runs on while that of ``b`` ends and ``c`` is set up, in another server."""
+    common = """
+import pathlib, time
+
+def wait_for(name):
+    end = time.monotonic() + 30
+    while not pathlib.Path(name).exists() and time.monotonic() < end:
+        time.sleep(0.01)
+"""
+    pytester.makeconftest(
+        STEPS
+        + """
+@pytest.fixture(scope="session", autouse=True)
+def broad(request): yield from steps(request)
+@pytest.fixture(scope="session")
+def late(request): yield from steps(request)
+"""
+    )
+    pytester.makepyfile(
+        test_a=STEPS
+        + common
+        + """
+@pytest.fixture(scope="module")
+def a(request):
+    yield from steps(request)
+    open("a has ended", "w").close()
+def test_a(a): wait_for("c has begun")
+""",
+        test_b="def test_b(): pass",
+        test_c=STEPS
+        + common
+        + """
+@pytest.fixture(scope="module")
+def c(request):
+    open("c has begun", "w").close()
+    yield from steps(request)
+def test_first(c): wait_for("a has ended")
+@pytest.mark.parametrize("n", range(30))
+def test_next(c, late, n): pass
+""",
+    )
+
+    told = forked(pytester, "--forked-jobs=3")
+
+    told.result.assert_outcomes(passed=33)
+    steps = [" ".join(rest).strip() for _, *rest in told.noted("step")]
+    assert sorted(steps) == [
+        f"{change} {name}" for change in ("down", "up") for name in ("a", "broad", "c", "late")
+    ]
+    assert steps.index("up c") < steps.index("down a")
