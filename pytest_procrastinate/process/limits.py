@@ -23,6 +23,8 @@ from pytest_procrastinate.process.ending import Ending, name_signal
 
 CPU_GRACE_SECONDS = 5
 """Between SIGXCPU, which can be caught, and the hard limit's SIGKILL; CPU time."""
+CPU_SHARE = 0.9
+"""Of the hard limit: who has used so much, and was killed by SIGKILL, was killed for it."""
 
 # A child whose memory had grown by this share of its limit when it crashed is
 # taken to have crashed for it: C code rarely survives a malloc that fails. The
@@ -101,7 +103,9 @@ class Limits:
         inherited = resource.getrlimit(resource.RLIMIT_CPU)[1]
         if inherited != resource.RLIM_INFINITY:
             hard = min(hard, inherited)
-        return ending.usage.user_seconds + ending.usage.system_seconds >= hard
+        used = ending.usage.user_seconds + ending.usage.system_seconds
+        # The kernel counts ticks for the limit, and tells what it has measured: 1.95 s at 2 s.
+        return used >= CPU_SHARE * hard
 
     def _is_over_memory_limit(self, ending: Ending, resident_bytes_at_fork: int) -> bool:
         if self.memory_limit_bytes is None or ending.signal is None or ending.usage is None:

@@ -240,6 +240,7 @@ def killed(signum: int, cpu_seconds: float = 0.0, peak: int = 0) -> Ending:
         (killed(signal.SIGKILL), 1, "out of memory"),
         (killed(signal.SIGTERM), 1, ""),
         (killed(signal.SIGKILL, cpu_seconds=10 + CPU_GRACE_SECONDS), 0, "cpu limit"),
+        (killed(signal.SIGKILL, cpu_seconds=0.97 * (10 + CPU_GRACE_SECONDS)), 0, "cpu limit"),
         (killed(signal.SIGKILL, cpu_seconds=9), 0, ""),
         (killed(signal.SIGTERM, cpu_seconds=30), 0, ""),
         (killed(signal.SIGABRT, peak=150 * MIB), 0, "memory limit"),

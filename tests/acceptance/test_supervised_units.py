@@ -1,0 +1,117 @@
+"""Timeouts, limits and leftovers of tests that share a child."""
+
+from __future__ import annotations
+
+import pytest
+from comparing import forked
+
+
+def test_each_test_of_a_unit_has_a_timeout_of_its_own(pytester):
+    pytester.makepyfile(
+        """
+        import os, pytest, time
+
+        @pytest.mark.parametrize("n", range(3))
+        def test_hangs(n): time.sleep(60)
+        def test_passes(): open("pid", "w").write(str(os.getpid()))
+        def test_in_the_same_child(): assert open("pid").read() == str(os.getpid())
+        @pytest.fixture(scope="module")
+        def ends_late():
+            yield
+            time.sleep(60)
+        def test_last(ends_late): pass
+        """
+    )
+
+    told = forked(pytester, "--forked-scope=module", "--forked-timeout=1")
+
+    told.result.assert_outcomes(failed=3, passed=3, errors=1)
+    assert told.result.stdout.str().count("timeout of 1 s in call (--forked-timeout)") >= 3
+    told.result.stdout.fnmatch_lines(["*timeout of 1 s in teardown (--forked-timeout)"])
+
+
+@pytest.mark.parametrize(
+    ("leaks", "outcomes", "line"),
+    [
+        ("kill", {"passed": 3}, "forked: ended 1 process left by 1 test *"),
+        ("warn", {"passed": 3}, "forked: *::test_last left process * (sleep 60)"),
+        ("fail", {"passed": 3, "errors": 1}, "left behind: process * (sleep 60) *"),
+    ],
+)
+def test_what_a_unit_leaves_running_is_told_with_its_last_test(pytester, leaks, outcomes, line):
+    pytester.makepyfile(
+        """
+        import subprocess
+
+        def test_first(): pass
+        def test_leaves(): subprocess.Popen(["sleep", "60"])
+        def test_last(): pass
+        """
+    )
+
+    told = forked(pytester, "--forked-scope=module", f"--forked-leaks={leaks}")
+
+    told.result.assert_outcomes(**outcomes)
+    told.result.stdout.fnmatch_lines([line])
+    assert told.verdicts()["test_leaves"] == ["setup passed", "call passed", "teardown passed"]
+
+
+def test_a_unit_whose_child_can_tell_no_more_goes_on_in_a_new_one(pytester):
+    pytester.makepyfile(
+        """
+        import os
+
+        def test_first(): pass
+        def test_closes_all(): os.closerange(3, 65536)
+        def test_next(): pass
+        def test_last(): pass
+        """
+    )
+
+    told = forked(pytester, "--forked-scope=module")
+
+    verdicts = told.verdicts()
+    assert list(verdicts) == ["test_first", "test_closes_all", "test_next", "test_last"]
+    for name in ("test_first", "test_next", "test_last"):
+        assert verdicts[name] == ["setup passed", "call passed", "teardown passed"]
+
+
+def test_a_test_with_a_limit_of_its_own_has_a_child_of_its_own(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        def test_first(): pass
+        @pytest.mark.forked(memory_limit="64M")
+        def test_limited(): bytearray(1 << 30)
+        def test_last(): bytearray(1 << 30)
+        """
+    )
+
+    told = forked(pytester, "--forked-scope=module")
+
+    told.result.assert_outcomes(passed=2, failed=1)
+    told.result.stdout.fnmatch_lines(["E *MemoryError"])
+
+
+def test_a_child_may_go_on_for_longer_than_one_that_leaves(pytester):
+    pytester.makeconftest(
+        """
+        from pytest_procrastinate.parent import supervisor
+
+        supervisor.LEAVE_SECONDS = 0.0
+        """
+    )
+    pytester.makepyfile(
+        """
+        import time
+
+        def test_quick(): pass
+        def test_slow(): time.sleep(1)
+        def test_last(): pass
+        """
+    )
+
+    told = forked(pytester, "--forked-scope=module")
+
+    told.result.assert_outcomes(passed=3)
