@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import termios
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 
@@ -41,6 +42,13 @@ class Terminal:
             return False
         return True
 
+    def is_lent_to(self, group: int | None) -> bool:
+        """Whether another process group is in the foreground."""
+        try:
+            return self.is_ours and os.tcgetpgrp(self._descriptor) == group
+        except OSError:  # the terminal has gone
+            return False
+
     def take_back(self, *groups: int | None) -> None:
         """Be in the foreground again, with the terminal's modes as they were.
 
@@ -61,6 +69,17 @@ class Terminal:
             pass
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    @contextlib.contextmanager
+    def taken_back(self, groups: Iterable[int | None]) -> Iterator[None]:
+        """Have the terminal for a while, from the process group that it is lent to, if any."""
+        lent = [group for group in groups if group is not None and self.is_lent_to(group)]
+        self.take_back(*lent)
+        try:
+            yield
+        finally:
+            for group in lent:
+                self.lend(group)
 
     def close(self) -> None:
         """Let go of it."""

@@ -72,7 +72,7 @@ class Interrupts:
 
     def serve(self, supervisor: Supervisor) -> None:
         """Do what was asked for: stop with all that runs, tell what runs."""
-        if self.stop_asked:
+        if self.stop_asked or supervisor.stop_asked:
             self.stop_asked = False
             with supervisor.paused():
                 signal.signal(signal.SIGTSTP, signal.SIG_DFL)

@@ -30,7 +30,12 @@ from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.foreground import Terminal
 from pytest_procrastinate.parent.live_line import LiveLine
 from pytest_procrastinate.parent.terminal import say
-from pytest_procrastinate.process.child import ChildProcess, State, descends_from_here
+from pytest_procrastinate.process.child import (
+    ChildProcess,
+    State,
+    descends_from_here,
+    is_stopped,
+)
 from pytest_procrastinate.process.deadlines import Clock, Ladder, Step
 from pytest_procrastinate.process.manager import ProcessManager
 from pytest_procrastinate.quantities import write_duration
@@ -79,6 +84,8 @@ class Supervisor:
         self.clock = Clock()
         self.session_over = False
         """Whether the session has had its time: no test may start any more."""
+        self.stop_asked = False
+        """Whether Ctrl-Z was typed where a test had the terminal."""
         self._config = config
         self._run = config.stash[RUN_SETTINGS]
         self._manager = manager
@@ -139,15 +146,15 @@ class Supervisor:
         """Stop all that runs, and the clocks, for a while: Ctrl-Z."""
         self._live_line.erase()
         self.clock.pause()
-        stopped = []
-        for child in self._manager.children.values():
-            if _runs(child):
-                self._manager.kill_group(child, signal.SIGSTOP)
-                stopped.append(child)
+        self.stop_asked = False
+        children = [child for child in self._manager.children.values() if _runs(child)]
         try:
-            yield
+            with self._terminal.taken_back(child.pid for child in children):
+                for child in children:
+                    self._manager.kill_group(child, signal.SIGSTOP)
+                yield
         finally:
-            for child in stopped:
+            for child in children:
                 self._manager.kill_group(child, signal.SIGCONT)
             self.clock.resume()
 
@@ -253,7 +260,8 @@ class Supervisor:
             seconds = write_duration(self._run.slow_after_seconds or 0.0)
             self._say(f"forked: {watch.attempt.item.nodeid} still runs after {seconds}")
         if now >= watch.look_at:
-            watch.look_at = now + self._look_seconds[1]
+            is_lent = watch.attempt.files.page.debugger_is_open()
+            watch.look_at = now + (READ_SECONDS if is_lent else self._look_seconds[1])
             self._look_at(watch)
         if watch.raise_again_at is not None and now >= watch.raise_again_at:
             self._see_to_exception(watch, now)
@@ -354,11 +362,13 @@ class Supervisor:
         for pid in (attempt.files.page.pid(), None if server is None else server.pid):
             # A test has done that to a fork server: there is no other reason.
             is_server = attempt.child is None or pid != attempt.child.pid
-            if pid and is_server and _is_stopped(pid) and descends_from_here(pid):
+            if pid and is_server and is_stopped(pid) and descends_from_here(pid):
                 os.kill(pid, signal.SIGCONT)
         child = attempt.child
-        if child is None or not _runs(child) or not _is_stopped(child.pid):
+        if child is None or not _runs(child) or not is_stopped(child.pid):
             watch.stopped_at = None
+        elif self._terminal.is_lent_to(child.pid):
+            self.stop_asked = True
         elif self._terminal.lend(child.pid or 0):
             attempt.files.page.note_debugger(True)
             self._manager.kill_group(child, signal.SIGCONT)
@@ -376,17 +386,3 @@ def _runs(child: ChildProcess | None) -> bool:
 def _waits_for_server(attempt: Attempt) -> bool:
     """Whether no process has begun to work for a test, though its turn has come."""
     return not _runs(attempt.child) and not attempt.files.page.pid()
-
-
-def _is_stopped(pid: int | None) -> bool:
-    """Whether nothing but a signal makes a process go on (proc(5)): no debugger has stopped it."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            state, parent, *_ = file.read().rpartition(b")")[2].split()
-        if state != b"t":
-            return state == b"T"
-        with open(f"/proc/{pid}/status", "rb") as file:
-            # By PTRACE_TRACEME the parent, which is no debugger, is to let it go on at each signal.
-            return b"\nTracerPid:\t%s\n" % parent in file.read()
-    except (OSError, ValueError):
-        return False

@@ -302,6 +302,20 @@ def parent_of(pid: int) -> int | None:
         return None
 
 
+def is_stopped(pid: int | None) -> bool:
+    """Whether nothing but a signal makes a process go on (proc(5)): no debugger has stopped it."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state, parent, *_ = file.read().rpartition(b")")[2].split()
+        if state != b"t":
+            return state == b"T"
+        with open(f"/proc/{pid}/status", "rb") as file:
+            # By PTRACE_TRACEME the parent, which is no debugger, is to let it go on at each signal.
+            return b"\nTracerPid:\t%s\n" % parent in file.read()
+    except (OSError, ValueError):
+        return False
+
+
 def descends_from_here(pid: int | None) -> bool:
     """Whether a process is one of ours: its number was told by who may lie."""
     for _ in range(8):

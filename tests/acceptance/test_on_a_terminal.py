@@ -113,6 +113,30 @@ def test_after(): pass
     assert with_shell
 
 
+def test_ctrl_z_at_a_debugger_stops_pytest_and_fg_goes_on_there(tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        """
+def test_breaks():
+    y = 5
+    breakpoint()
+def test_after(): pass
+"""
+    )
+    job = 'set -m; "$@"; echo "(it stopped)"; read word; fg'
+
+    with Terminal(tmp_path, ["bash", "-c", job, "bash", *pytest_command()]) as terminal:
+        terminal.wait_for_text("(Pdb)")
+        terminal.type("\x1a")
+        terminal.wait_for_text("(it stopped)")
+        terminal.type("\n")
+        terminal.wait_for(lambda: not terminal.in_foreground)
+        terminal.type("p y + 37\n")
+        terminal.wait_for_text("42")
+        terminal.type("c\n")
+        terminal.wait_for_text("2 passed")
+        terminal.end()
+
+
 def test_the_session_timeout_ends_an_open_debugger(tmp_path):
     (tmp_path / "test_it.py").write_text(
         "def test_breaks(): breakpoint()\ndef test_never(): pass\n"
