@@ -141,14 +141,29 @@ def tell_after_scopes(
 
     :param warned: The payload of each warning told of the test. Plain pytest records those of a test
         and of its scopes together: the same one of the same line is mostly heard once.
+    :raises BaseException: What a scope raised, all else told.
     """
-    for name, payload in scope_messages:
+    for name, payload in sorted(scope_messages, key=lambda told: told[0] == "raised"):
         if name == WARNING:
             if {**payload, "is_noted": True} in warned:
                 continue
             warned = [*warned, payload]
         if name != "pytest_runtest_logreport":
             replay(item, name, payload)
+
+
+def tell_failed_scopes(item: pytest.Item, scope_messages: list[tuple[str, Any]]) -> None:
+    """Tell that the scopes that ended with a test failed to, where its own teardown has no report."""
+    reports: list[pytest.TestReport] = [
+        TELLING[name].decode(item.config, payload)["report"]
+        for name, payload in scope_messages
+        if name == "pytest_runtest_logreport"
+    ]
+    failed = [report for report in reports if report.failed]
+    if failed:
+        for report in failed[1:]:
+            _merge(failed[0], report)
+        item.ihook.pytest_runtest_logreport(report=failed[0])
 
 
 def _merge(report: pytest.TestReport, scopes: pytest.TestReport) -> None:

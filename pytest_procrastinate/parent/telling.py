@@ -21,6 +21,7 @@ from pytest_procrastinate.parent.replay import (
     fail_for,
     replay_all,
     tell_after_scopes,
+    tell_failed_scopes,
 )
 from pytest_procrastinate.pytest_private import (
     anything_to_tear_down,
@@ -100,10 +101,14 @@ class Telling:
             if any(name == "raised" for name, _ in attempt.scope_messages):
                 attempt.forget_teardown()  # it was left before there was a report
             messages, attempt.messages = attempt.messages, []
-            self._replay(attempt, messages)
-            if not attempt.done:
-                tell_crash(attempt)
-            tell_after_scopes(attempt.item, attempt.scope_messages, attempt.warned)
+            try:
+                self._replay(attempt, messages)
+                if not attempt.done:
+                    tell_crash(attempt)
+            finally:  # also where the test ends the run
+                if attempt.done and attempt.told_phase != "teardown":
+                    tell_failed_scopes(attempt.item, attempt.scope_messages)
+                tell_after_scopes(attempt.item, attempt.scope_messages, attempt.warned)
         finally:
             if self.half_told is attempt:
                 self.half_told = None

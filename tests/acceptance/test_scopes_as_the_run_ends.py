@@ -71,6 +71,54 @@ def test_a_scope_that_exits_as_it_is_left_leaves_no_report_of_the_teardown(pytes
     assert other.output == one.output
 
 
+ENDS_AS_ITS_LAST_SCOPES_ARE_LEFT = """
+import pytest
+
+@pytest.fixture(scope="{scope}")
+def exits({broader}):
+    yield
+    pytest.exit("now")
+def test_it(exits, {broader}): pass
+"""
+EXITS = pytest.mark.parametrize(
+    ("scope", "broader"), [("function", "session"), ("module", "session"), ("class", "module")]
+)
+
+
+@EXITS
+def test_warnings_of_broader_scopes_are_told_though_a_narrower_one_exits(pytester, scope, broader):
+    pytester.makeconftest(FIXTURES)
+    pytester.makepyfile(
+        test_it=ENDS_AS_ITS_LAST_SCOPES_ARE_LEFT.format(scope=scope, broader=broader)
+    )
+
+    one, other = plain(pytester), forked(pytester)
+
+    assert other.verdicts() == one.verdicts()
+    assert other.output == one.output
+    one.result.stdout.fnmatch_lines(["*session ends*", "*Exit: now*"])
+
+
+@EXITS
+def test_a_failure_of_a_broader_scope_is_told_though_a_narrower_one_exits(pytester, scope, broader):
+    pytester.makeconftest(FIXTURES.replace("warnings.warn(f", "assert not (f"))
+    pytester.makepyfile(
+        test_it=ENDS_AS_ITS_LAST_SCOPES_ARE_LEFT.format(scope=scope, broader=broader)
+    )
+
+    told = forked(pytester)
+
+    assert told.status == pytest.ExitCode.INTERRUPTED
+    told.result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_it*",
+            "*session ends*",
+            "*Exit: now*",
+            "*1 passed, 1 error in *",
+        ]
+    )
+
+
 def test_with_stepwise_the_failed_test_tells_of_all_scopes(pytester):
     """No child knows what ``--stepwise`` stops with: the pytest process does."""
     pytester.makepyfile(
