@@ -121,7 +121,9 @@ class Narrower:
             case ("left", int(index), bytes(frames), died) if index in self.leaving:
                 self.leaving.discard(index)
                 self._left(self, index, frames, died)
-            case ("fresh" | "told", _, _) | ("last", _):
+            case ("last", frames):
+                self._service.tell(("last", frames, self.tests.start))
+            case ("fresh" | "told" | "last", _, _):
                 self._service.tell(message)
             case _:
                 raise ValueError(f"a narrower server does not say {message!r}")

@@ -347,6 +347,7 @@ class ForkedRun:
         while unit.known and not self._telling.stops:
             attempt = unit.known.pop(0)
             self._keys.pop(attempt, None)
+            self._servers.last_told = self._index[attempt.item]
             self._telling.tell(attempt)
         if unit.known or key != self._scheduler.next_to_tell:
             return

@@ -64,6 +64,8 @@ class Servers:
         self._leaving: dict[int, tuple[Attempt, RemoteForker]] = {}
         self.fresh_fixtures: dict[str, str] = {}
         """Fixtures that are not shared since that would not be safe, with the reason."""
+        self.last_told = -1
+        """The index of the last test told."""
         self._forker: RemoteForker | None = None
         self._asked_for_huge_pages = False
         self._broken: list[Attempt] = []
@@ -238,7 +240,9 @@ class Servers:
             case ("told", str(name), payload):
                 config = self._session.config
                 config.hook.pytest_forked_told(config=config, name=name, payload=payload)
-            case ("last", bytes(frames)):
+            case ("last", bytes(), int(first_test)) if first_test > self.last_told:
+                pass  # set up for tests that a plain run would not have come to
+            case ("last", bytes(frames), *_):
                 for name, payload in unpack_all(frames):
                     replay(self._session, name, payload)
             case _:

@@ -98,3 +98,37 @@ def test_next(c, late, n): pass
         f"{change} {name}" for change in ("down", "up") for name in ("a", "broad", "c", "late")
     ]
     assert steps.index("up c") < steps.index("down a")
+
+
+def test_what_is_set_up_for_tests_after_the_end_of_the_run_tells_nothing(pytester):
+    """A plain run would not have come to the class that another server has set up meanwhile."""
+    pytester.makepyfile(
+        """
+        import pathlib, pytest, time
+
+        @pytest.fixture(scope="session")
+        def broad(): yield
+
+        @pytest.fixture(scope="class")
+        def ends(request, broad):
+            pathlib.Path(request.cls.__name__).touch()
+            yield
+            pytest.exit("enough")
+
+        class TestFirst:
+            def test_waits(self, ends):
+                end = time.monotonic() + 30
+                while not pathlib.Path("TestAfter").exists() and time.monotonic() < end:
+                    time.sleep(0.01)
+
+        class TestAfter:
+            def test_never(self, ends): pass
+            def test_at_all(self, ends): pass
+        """
+    )
+
+    told = forked(pytester, "--forked-jobs=2")
+
+    assert told.status == pytest.ExitCode.INTERRUPTED
+    told.result.assert_outcomes(passed=1)
+    told.result.stderr.no_fnmatch_line("Exit: *")
