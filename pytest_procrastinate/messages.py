@@ -132,8 +132,13 @@ def _is_noted(warning: warnings.WarningMessage) -> bool:
 
 @functools.cache
 def _module_of(filename: str) -> ModuleType | None:
-    modules = [*sys.modules.values()]
-    return next((each for each in modules if getattr(each, "__file__", None) == filename), None)
+    for module in list(sys.modules.values()):
+        # Not asked for its attribute: there are modules that load something then.
+        if issubclass(type(module), ModuleType):
+            names = object.__getattribute__(module, "__dict__")
+            if names.get("__file__") == filename:
+                return module
+    return None
 
 
 def _decode_warning(config: pytest.Config, payload: Any) -> Arguments:

@@ -314,3 +314,22 @@ def test_report_attributes_of_a_conftest_arrive(pytester):
     one, other = compare(pytester)
 
     assert_same_lines(*[[str(note[1:]) for note in t.noted("extra")] for t in (one, other)])
+
+
+def test_a_warning_beside_a_module_that_loads_what_is_asked_of_it_is_told(pytester):
+    """Such a module (of six, of apipkg) is not asked for anything: its loading may fail."""
+    pytester.makepyfile(
+        """
+        import sys, types, warnings
+
+        class Lazy(types.ModuleType):
+            def __getattribute__(self, name): raise RuntimeError(f"asked for {name}")
+
+        sys.modules["lazy"] = Lazy("lazy")
+
+        def test_warns(): warnings.warn("heard")
+        def test_after(): pass
+        """
+    )
+
+    compare(pytester)
