@@ -10,9 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from pytest_procrastinate.deaths import Dies
-from pytest_procrastinate.pytest_private import (
-    tears_down_all_as_it_stops,
-)
+from pytest_procrastinate.pytest_private import tears_down_all_as_it_stops
 from pytest_procrastinate.quantities import parse_duration, parse_jobs, parse_memory_limit
 
 FIXTURES = ("auto", "shared", "fresh")

@@ -202,9 +202,8 @@ class ChildFiles:
     def clear(self) -> None:
         """Empty them for the next child."""
         for descriptor in self.descriptors[:-1]:
-            if os.lseek(
-                descriptor, 0, os.SEEK_END
-            ):  # one call for each of most files, which are empty
+            # Most are empty: one call for each of these.
+            if os.lseek(descriptor, 0, os.SEEK_END):
                 os.ftruncate(descriptor, 0)
                 os.lseek(descriptor, 0, os.SEEK_SET)
         self.page.clear()

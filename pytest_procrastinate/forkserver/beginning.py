@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -112,9 +112,7 @@ class Beginning:
             program.become_child()
             program.start_child()
             return
-        self._current = None
-        self._server.let_go()
-        raise PassOn
+        self._unwind(PassOn())
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(
@@ -129,9 +127,7 @@ class Beginning:
         try:
             if not shared:
                 if self._asking:
-                    self._current = None
-                    self._server.let_go()
-                    raise StartOver
+                    self._unwind(StartOver())
                 self._share_and_split(item)
             elif self._narrows(program, request):
                 self._split_for_scope(order, program, request.node)
@@ -165,8 +161,7 @@ class Beginning:
         self._server.service.tell(("fresh", fixturedef.argname, danger))
         self._current = None
         self._leave_to_children(fixturedef, request)
-        self._server.let_go()
-        raise StartOver
+        self._unwind(StartOver())
 
     def _leave_to_children(self, fixturedef: Any, request: Any) -> None:
         """Have a fixture set up in each child, from its beginning."""
@@ -248,6 +243,10 @@ class Beginning:
         os.close(order.descriptors[0])
         server.narrowers.append(narrower)
         repeat_registrations(program.item)
+        self._unwind(PassOn())
+
+    def _unwind(self, how: PassOn) -> NoReturn:
+        """Let go of the item, in the server: its protocol unwinds."""
         self._current = None
-        server.let_go()
-        raise PassOn
+        self._server.let_go()
+        raise how

@@ -34,16 +34,16 @@ class Terminal:
 
     def lend(self, group: int) -> bool:
         """Put another process group into the foreground; whether that was done."""
+        if not self.is_held_by(os.getpgrp()):
+            return False
         try:
-            if not self.is_ours or os.tcgetpgrp(self._descriptor) != os.getpgrp():
-                return False
             os.tcsetpgrp(self._descriptor, group)
         except OSError:
             return False
         return True
 
-    def is_lent_to(self, group: int | None) -> bool:
-        """Whether another process group is in the foreground."""
+    def is_held_by(self, group: int | None) -> bool:
+        """Whether a process group, this one or another, is in the foreground."""
         try:
             return self.is_ours and os.tcgetpgrp(self._descriptor) == group
         except OSError:  # the terminal has gone
@@ -73,7 +73,7 @@ class Terminal:
     @contextlib.contextmanager
     def taken_back(self, groups: Iterable[int | None]) -> Iterator[None]:
         """Have the terminal for a while, from the process group that it is lent to, if any."""
-        lent = [group for group in groups if group is not None and self.is_lent_to(group)]
+        lent = [group for group in groups if group is not None and self.is_held_by(group)]
         self.take_back(*lent)
         try:
             yield

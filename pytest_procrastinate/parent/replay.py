@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -128,9 +129,8 @@ def tell_teardown(
     scope_messages[:] = [told for told in scope_messages if told[0] != "terminal"]
     for name, payload in written:
         replay(item, name, payload)
-    for name, payload in scope_messages:
-        if name == "pytest_runtest_logreport":
-            _merge(report, TELLING[name].decode(item.config, payload)["report"])
+    for of_scopes in _reports(item, scope_messages):
+        _merge(report, of_scopes)
     item.ihook.pytest_runtest_logreport(report=report)
 
 
@@ -154,16 +154,17 @@ def tell_after_scopes(
 
 def tell_failed_scopes(item: pytest.Item, scope_messages: list[tuple[str, Any]]) -> None:
     """Tell that the scopes that ended with a test failed to, where its own teardown has no report."""
-    reports: list[pytest.TestReport] = [
-        TELLING[name].decode(item.config, payload)["report"]
-        for name, payload in scope_messages
-        if name == "pytest_runtest_logreport"
-    ]
-    failed = [report for report in reports if report.failed]
+    failed = [report for report in _reports(item, scope_messages) if report.failed]
     if failed:
         for report in failed[1:]:
             _merge(failed[0], report)
         item.ihook.pytest_runtest_logreport(report=failed[0])
+
+
+def _reports(item: pytest.Item, messages: list[tuple[str, Any]]) -> Iterator[pytest.TestReport]:
+    for name, payload in messages:
+        if name == "pytest_runtest_logreport":
+            yield TELLING[name].decode(item.config, payload)["report"]
 
 
 def _merge(report: pytest.TestReport, scopes: pytest.TestReport) -> None:

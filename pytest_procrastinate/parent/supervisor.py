@@ -367,7 +367,7 @@ class Supervisor:
         child = attempt.child
         if child is None or not _runs(child) or not is_stopped(child.pid):
             watch.stopped_at = None
-        elif self._terminal.is_lent_to(child.pid):
+        elif self._terminal.is_held_by(child.pid):
             self.stop_asked = True
         elif self._terminal.lend(child.pid or 0):
             attempt.files.page.note_debugger(True)

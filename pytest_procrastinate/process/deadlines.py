@@ -87,7 +87,6 @@ class Ladder:
         for seconds in (limit_seconds, grace_seconds):
             if not seconds >= 0:
                 raise ValueError(f"{seconds} seconds are not a time to wait")
-        self.limit_seconds = limit_seconds
         self.grace_seconds = grace_seconds
         self._clock = clock
         self._taken = 0

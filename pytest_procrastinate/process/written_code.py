@@ -15,7 +15,6 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-PAGE_BYTES = mmap.PAGESIZE
 MOST_COPIES = 20  # the first fill the gaps that freed objects have left, the last lie together
 SPREAD = 1.75  # times the pages that they would fill: near enough
 
@@ -106,5 +105,5 @@ def _spread(codes: Iterable[types.CodeType]) -> float:
     for code in codes:
         size = sys.getsizeof(code)
         total += size
-        pages.update(range(id(code) // PAGE_BYTES, (id(code) + size - 1) // PAGE_BYTES + 1))
-    return len(pages) * PAGE_BYTES / total
+        pages.update(range(id(code) // mmap.PAGESIZE, (id(code) + size - 1) // mmap.PAGESIZE + 1))
+    return len(pages) * mmap.PAGESIZE / total
