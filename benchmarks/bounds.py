@@ -21,7 +21,7 @@ import peers
 FEW, MANY = 150, 450  # tests; from some thirty on a fork server has made shared what it can
 # On Python 3.12 and later; before, children copy what later ones share.
 FAULTS = 1200 if sys.version_info >= (3, 12) else 2000
-BOUNDS = {"faults": FAULTS, "own_faults": 40, "bytes": 1450, "calls": 150}
+BOUNDS = {"faults": FAULTS, "own_faults": 40, "bytes": 1150, "calls": 130}
 COUNT_BYTES = """
 from pytest_procrastinate.process.frames import Decoder
 feed, count = Decoder.feed, 0

@@ -106,28 +106,46 @@ def _unescape(value: Any) -> Any:
     return value
 
 
-_REPEATED = {"n": "nodeid", "l": "location", "k": "keywords"}
+_LETTERS = {
+    "n": "nodeid",
+    "l": "location",
+    "k": "keywords",
+    "o": "outcome",
+    "r": "longrepr",
+    "s": "sections",
+    "p": "user_properties",
+    "t": "$report_type",
+}
+_REPEATED = "nodeid", "location", "keywords"
+_USUAL = {
+    "outcome": "passed",
+    "longrepr": None,
+    "sections": [],
+    "user_properties": [],
+    "$report_type": "TestReport",
+}
 _AS_BEFORE = "$as_before"
 
 
 class Repeated:
     """What the messages of one test repeat: sent once, brought back where they are heard.
 
-    One in the child and one in the pytest process, for messages told one after the other.
+    Nor is sent what most reports say. One in the child and one in the pytest process, for messages told
+    one after the other.
 
     :param known: What is known to begin with, where messages are heard: of what is equal to it, no
         second copy is kept.
     """
 
     def __init__(self, known: dict[str, Any] | None = None) -> None:
-        self._known = known or {}
+        self._known: dict[str, Any] = {**_USUAL, **(known or {})}
 
     def leave_out(self, payload: Any) -> Any:
-        """Return a payload without what was told before it."""
+        """Return a payload without what was told before it, or is usual."""
         data = _data_of(payload)
         told, same = dict(data), ""
-        for letter, name in _REPEATED.items():
-            if name in data and self._known.get(name) == data[name]:
+        for letter, name in _LETTERS.items():
+            if name in data and name in self._known and self._known[name] == data[name]:
                 same += letter
                 del told[name]
         self._note(data)
@@ -139,14 +157,21 @@ class Repeated:
         data = _data_of(payload)
         if isinstance(data, dict):
             same = str(data.pop(_AS_BEFORE, ""))
-            for letter, name in _REPEATED.items():
-                known = self._known.get(name)
-                if letter in same or (known is not None and data.get(name) == known):
-                    data[name] = dict(known) if isinstance(known, dict) else known
+            told = [
+                name for name in _REPEATED if name in data and data[name] == self._known.get(name)
+            ]
+            for name in (*told, *(_LETTERS[letter] for letter in same if letter in _LETTERS)):
+                data[name] = _copy(self._known.get(name))
             self._note(data)
 
     def _note(self, data: dict[str, Any]) -> None:
-        self._known.update((name, data[name]) for name in _REPEATED.values() if name in data)
+        for name in _REPEATED:
+            if name in data and data[name] != self._known.get(name):
+                self._known[name] = _copy(data[name])
+
+
+def _copy(value: Any) -> Any:
+    return value.copy() if isinstance(value, (dict, list)) else value
 
 
 def unpack_all(frames: bytes) -> list[tuple[str, Any]]:

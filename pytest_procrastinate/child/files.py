@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 
 from pytest_procrastinate.process.cleanup import high_duplicate
-from pytest_procrastinate.process.own_pid import OwnPid
+from pytest_procrastinate.process.own_pid import own_pid
 
 PHASES = ("", "setup", "call", "teardown")
 PAGE_BYTES = 1 << 18
@@ -37,7 +37,7 @@ class Page:
 
     # Of the class, and so out of reach of tests that patch modules: os, time, and ours (freezegun).
     _now = staticmethod(time.monotonic)
-    _own_pid = OwnPid()
+    _own_pid = staticmethod(own_pid)
 
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap.mmap(descriptor, PAGE_BYTES)

@@ -25,6 +25,7 @@ from pytest_procrastinate.process.cleanup import (
     reset_signals,
 )
 from pytest_procrastinate.process.limits import Limits, MemoryLimit
+from pytest_procrastinate.process.own_pid import own_pid
 from pytest_procrastinate.quantities import write_duration
 
 # Real-time signals from the upper end, which neither glibc nor a runtime takes for itself.
@@ -201,12 +202,12 @@ _at_gate = 0
 def wait_at_gate() -> None:
     """Note that this process waits at its gate: signals to its fork server are not for it."""
     global _at_gate
-    _at_gate = os.getpid()
+    _at_gate = own_pid()
 
 
 def waits_at_gate() -> bool:
     """Whether this process waits at its gate."""
-    return _at_gate == os.getpid()
+    return _at_gate == own_pid()
 
 
 def begin_child(found: SignalState) -> None:

@@ -142,6 +142,7 @@ class ChildProcess:
         self._completion_handler = completion_handler
         self._decoder = Decoder()
         self._told_bytes = 0
+        self._told_all = False
 
     def __repr__(self) -> str:
         return f"<ChildProcess {self.pid} {self.state.value}>"
@@ -198,7 +199,8 @@ class ChildProcess:
         except BlockingIOError:
             return None
         except OSError:  # ECONNRESET: it left without reading our last word, see unix(7)
-            return b""
+            data = b""
+        self._told_all = not data
         self._told_bytes += len(data)
         if self._told_bytes > MAX_TOLD_BYTES and self.error is None:
             self.error = FrameError(f"told more than {MAX_TOLD_BYTES} bytes")
@@ -229,7 +231,7 @@ class ChildProcess:
         """
         if self.channel is None:
             return
-        left = _unread_bytes(self.channel)
+        left = 0 if self._told_all else _unread_bytes(self.channel)
         while left > 0 and self.error is None and (data := self._read()):
             left -= len(data)
             self._decode(data)

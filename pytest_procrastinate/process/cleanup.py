@@ -6,6 +6,7 @@ before anything of the task; the parent prepares what they are given.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -75,7 +76,7 @@ def lead_own_group() -> None:
 
     The parent does the same with :func:`make_group`, and whoever comes first wins.
     """
-    if os.getpgrp() != os.getpid():
+    with contextlib.suppress(PermissionError):  # it leads a session, and so a group
         os.setpgid(0, 0)
 
 

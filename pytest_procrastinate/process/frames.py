@@ -155,6 +155,9 @@ class _Writer(_Serializer):
     execnet finds the method by the *name* of the type: a user's class that is
     called ``Channel`` or ``str`` would be sent as one. It also fails on ints
     below -2**31. The table is our own, execnet's is shared with xdist.
+
+    What messages are mostly made of is written in one call each, for execnet's
+    five: a child calls everything for its first time, and that is slow.
     """
 
     def __init__(self) -> None:
@@ -167,10 +170,14 @@ class _Writer(_Serializer):
             raise FrameError(f"a {type(obj).__qualname__} is not a builtin and cannot be sent")
         save(self, obj)
 
+    def _save_str(self, text: str) -> None:
+        data = text.encode()
+        self._write(opcode.PY3STRING + _INT4.pack(len(data)))
+        self._write(data)
+
     def save_int(self, i: int) -> None:
         if _INT4_MIN <= i <= _INT4_MAX:
-            self._write(opcode.INT)
-            self._write_int4(i)
+            self._write(opcode.INT + _INT4.pack(i))
             return
         digits = str(i).encode("ascii")
         if len(digits) > MAX_INT_DIGITS:
@@ -185,17 +192,27 @@ class _Writer(_Serializer):
 
     def _save_list(self, obj: list[object]) -> None:
         self._count_container()
-        self.save_list(obj)
+        self._write(opcode.NEWLIST + _INT4.pack(len(obj)))
+        for index, item in enumerate(obj):
+            self._write(opcode.INT + _INT4.pack(index))
+            self._save(item)
+            self._write(opcode.SETITEM)
 
     def _save_dict(self, obj: dict[object, object]) -> None:
         self._count_container()
-        for key in obj:
-            _check_key(key)
-        self.save_dict(obj)
+        self._write(opcode.NEWDICT)
+        for key, value in obj.items():
+            if type(key) is tuple:
+                _check_key(key)
+            self._save(key)
+            self._save(value)
+            self._write(opcode.SETITEM)
 
     def _save_tuple(self, obj: tuple[object, ...]) -> None:
         self._count_container()
-        self.save_tuple(obj)
+        for item in obj:
+            self._save(item)
+        self._write(opcode.BUILDTUPLE + _INT4.pack(len(obj)))
 
     def _save_set(self, obj: set[object]) -> None:
         self._count_container()
@@ -215,7 +232,7 @@ class _Writer(_Serializer):
         int: save_int,
         float: _Serializer.save_float,
         complex: _Serializer.save_complex,
-        str: _Serializer.save_str,
+        str: _save_str,
         bytes: _Serializer.save_bytes,
         list: _save_list,
         tuple: _save_tuple,

@@ -25,6 +25,7 @@ from pytest_procrastinate.process.child import (
     leave,
 )
 from pytest_procrastinate.process.ending import Ending
+from pytest_procrastinate.process.own_pid import own_pid
 from pytest_procrastinate.process.task import Result, Task
 from pytest_procrastinate.process.waiting import Waiter, default_waiter
 
@@ -159,7 +160,7 @@ class ProcessManager:
         After Ruby's ``ProcessManager#create_process``, whose handler ran before the pipe was
         drained.
         """
-        own_pid = os.getpid()
+        here = own_pid()
         try:
             forked = self.fork(task.result, completion_handler)
             if isinstance(forked, InChild):
@@ -167,7 +168,7 @@ class ProcessManager:
                 leave(lambda: task.run(channel))
             return forked
         finally:
-            if os.getpid() != own_pid:  # Ctrl-C came before the task began
+            if own_pid() != here:  # Ctrl-C came before the task began
                 os._exit(BROKEN_STATUS)
 
     def fork(
@@ -227,7 +228,7 @@ class ProcessManager:
         number = child.number
         assert child.pid is not None
         self._local.add(number)
-        child.parent_pid = os.getpid()
+        child.parent_pid = own_pid()
         try:
             pidfd = self._waiter.watch(child.pid)
         except OSError:  # no descriptor is left: see wait_for_event
@@ -369,8 +370,7 @@ class ProcessManager:
 
     def _hear(self, child: ChildProcess) -> None:
         if not child.receive():
-            assert child.channel is not None
-            self.unwatch(child.channel)
+            self.unwatch(child.channel or -1)
         elif child.error is not None:
             # Nothing more of it can be believed, and it may write for ever.
             self.unwatch(child.channel or -1)

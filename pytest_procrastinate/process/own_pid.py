@@ -36,3 +36,6 @@ class OwnPid:
             self._pid = self._getpid()
             known[0] = 1
         return self._pid
+
+
+own_pid = OwnPid()

@@ -112,6 +112,7 @@ class LogFile:
         handler: Any = getattr(plugin, "report_handler", None)
         self._handler = handler
         self._stream, self._copied = None, 0
+        self._is_empty = True
         if handler is not None:
             self._emit, self._reset = handler.emit, handler.reset
             handler.emit, handler.reset = self.emit, self.reset
@@ -125,16 +126,19 @@ class LogFile:
         stream.seek(self._copied)
         text = stream.read()
         self._copied = stream.tell()
+        self._is_empty = False
         with contextlib.suppress(OSError):
             os.write(self.descriptor, text.encode("utf-8", "replace"))
 
     def reset(self) -> None:
         """Start over."""
         self._reset()
+        if self._is_empty:
+            return
+        self._is_empty = True
         with contextlib.suppress(OSError):
-            if os.fstat(self.descriptor).st_size:
-                os.ftruncate(self.descriptor, 0)
-                os.lseek(self.descriptor, 0, os.SEEK_SET)
+            os.ftruncate(self.descriptor, 0)
+            os.lseek(self.descriptor, 0, os.SEEK_SET)
 
 
 def _faulthandler_timeout(config: pytest.Config) -> tuple[int, float]:

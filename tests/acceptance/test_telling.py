@@ -316,6 +316,24 @@ def test_report_attributes_of_a_conftest_arrive(pytester):
     assert_same_lines(*[[str(note[1:]) for note in t.noted("extra")] for t in (one, other)])
 
 
+def test_what_a_hook_writes_into_a_report_is_not_in_the_next(pytester):
+    pytester.makeconftest(
+        """
+        import noting
+
+        def pytest_runtest_logreport(report):
+            noting.note("found", report.when, sorted(report.keywords), report.sections)
+            report.keywords["written"] = 1
+            report.sections.append(("Written", "by a hook"))
+        """
+    )
+    pytester.makepyfile("def test_one(): pass")
+
+    one, other = compare(pytester, "-s")
+
+    assert_same_lines(*[[str(note[1:]) for note in t.noted("found")] for t in (one, other)])
+
+
 def test_a_warning_beside_a_module_that_loads_what_is_asked_of_it_is_told(pytester):
     """Such a module (of six, of apipkg) is not asked for anything: its loading may fail."""
     pytester.makepyfile(
