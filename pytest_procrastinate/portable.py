@@ -117,7 +117,7 @@ _LETTERS = {
     "t": "$report_type",
 }
 _REPEATED = "nodeid", "location", "keywords"
-_USUAL = {
+_USUAL: dict[str, object] = {
     "outcome": "passed",
     "longrepr": None,
     "sections": [],
