@@ -22,6 +22,7 @@ from pytest_procrastinate.options import (
 )
 
 TOOK_OVER = pytest.StashKey[bool]()
+FORKS = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -49,9 +50,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
+    if not config.stash[TOOK_OVER]:
+        return None
     from pytest_procrastinate.parent.terminal import took_over_line
 
-    return took_over_line() if config.stash[TOOK_OVER] else None
+    return took_over_line()
 
 
 @pytest.hookimpl(trylast=True)
@@ -93,6 +96,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return None
     from pytest_procrastinate.parent.stretches import run_items
 
+    config.stash[FORKS] = True
     run_items(session, settings)
     return True
 
@@ -108,6 +112,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
+    if FORKS not in config.stash:
+        return
     from pytest_procrastinate.parent.leftovers import LEFT
     from pytest_procrastinate.parent.terminal import fresh_fixtures_lines, threads_line
 

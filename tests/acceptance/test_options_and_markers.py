@@ -352,3 +352,20 @@ def test_pytest_forked_works_alone_when_this_plugin_is_blocked(pytester):
     assert outcomes["failed"] + outcomes.get("passed", 0) == 2
     told.result.stdout.fnmatch_lines(["*CRASHED with signal 11*"])
     assert "crashed with SIGSEGV" not in told.result.stdout.str()
+
+
+def test_a_plain_run_loads_nothing_that_forks(pytester):
+    pytester.makepyfile("def test_one(): pass")
+    pytester.makeconftest(
+        """
+        import sys
+
+        def pytest_unconfigure():
+            loaded = {name.split(".")[1] for name in sys.modules if name.startswith("pytest_procrastinate.")}
+            print("loaded:", sorted(loaded & {"child", "forkserver", "parent"}))
+        """
+    )
+
+    result = pytester.runpytest_subprocess()
+
+    result.stdout.fnmatch_lines(["*1 passed*", "loaded: [[]]"])
