@@ -169,10 +169,11 @@ class Server:
         self._pop_empty_scopes(program.item)
         if self._is_late(program):
             return True
-        return self.sharing.fits(program.item) and not (
-            (self.sharing.changes(program.item) or self._may_skip(program))
-            and self._runs_before(program.index)
-        )
+        if not self.sharing.fits(program.item):
+            return False
+        # One that is skipped is torn down here, with the scopes that end with it.
+        ends = self._may_skip(program) and anything_to_tear_down(self.session, program.nextitem)
+        return not ((ends or self.sharing.changes(program.item)) and self._runs_before(program.index))
 
     def _is_late(self, program: ChildProgram) -> bool:
         """Whether its scopes have been left: the rest of a unit whose child died beside others."""
@@ -366,8 +367,7 @@ class Server:
         Once no test runs any more that may use them: False as long as one does.
         """
         program, nextitem, next_index = self._leaving[index]
-        narrower = self._narrower_for(program)
-        if narrower is not None:
+        if (narrower := self._narrower_for(program)) is not None:
             if index not in narrower.leaving:
                 narrower.leave(index, next_index, program, stops=self._ends)
             return False
