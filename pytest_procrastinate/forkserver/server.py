@@ -173,7 +173,9 @@ class Server:
             return False
         # One that is skipped is torn down here, with the scopes that end with it.
         ends = self._may_skip(program) and anything_to_tear_down(self.session, program.nextitem)
-        return not ((ends or self.sharing.changes(program.item)) and self._runs_before(program.index))
+        return not (
+            (ends or self.sharing.changes(program.item)) and self._runs_before(program.index)
+        )
 
     def _is_late(self, program: ChildProgram) -> bool:
         """Whether its scopes have been left: the rest of a unit whose child died beside others."""
