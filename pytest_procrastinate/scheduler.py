@@ -5,10 +5,14 @@ Pure: knows no process and no pytest. Tests are keys 0, 1, 2, … in collection 
 
 from __future__ import annotations
 
+import collections
 import enum
-from collections.abc import Callable, Collection
+import itertools
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from pytest_procrastinate.strategy import Strategy
+
+WINDOW = 200  # tests among which a later one may start before an earlier one
 
 
 class Stage(enum.Enum):
@@ -26,6 +30,9 @@ class Scheduler:
     :param strategy: How many may run at once.
     :param ahead: How many children are forked before their turn.
     :param may_run: Whether a test may run beside those that run, given their keys.
+    :param order: In which they start, where all may run.
+    :param blocks: A number for each. Neighbours of one number may start in any order: who may not run
+        yet holds up none of them.
     """
 
     def __init__(
@@ -34,13 +41,16 @@ class Scheduler:
         strategy: Strategy,
         ahead: int = 1,
         may_run: Callable[[int, Collection[int]], bool] = lambda key, running: True,
+        order: Iterable[int] | None = None,
+        blocks: Sequence[int] | None = None,
     ) -> None:
         self._count = count
         self._may_run = may_run
         self._strategy = strategy
         self._ahead = ahead
-        self._next_fork = 0
-        self._next_start = 0
+        self._unforked = collections.deque(range(count) if order is None else order)
+        self._blocks = range(count) if blocks is None else blocks
+        self._waiting: list[int] = []
         self._next_tell = 0
         self._running: set[int] = set()
         self._stages: dict[int, Stage] = {}
@@ -61,24 +71,33 @@ class Scheduler:
 
     def to_fork(self) -> int | None:
         """Return the test to fork a child for now."""
-        waiting = self._next_fork - self._next_start
-        if self._next_fork < self._count and (
+        waiting = len(self._waiting)
+        if self._unforked and (
             waiting < self._ahead
             or (waiting == self._ahead and self._strategy.should_spawn(len(self._running)))
         ):
-            return self._next_fork
+            key = self._first_that_may_run(self._unforked)
+            return self._unforked[0] if key is None else key
         return None
 
     def to_start(self) -> int | None:
         """Return the test whose gate may open now."""
-        key = self._next_start
-        if (
-            key < self._next_fork
-            and self._strategy.should_spawn(len(self._running))
-            and self._may_run(key, self._running)
-        ):
-            return key
+        if self._strategy.should_spawn(len(self._running)):
+            return self._first_that_may_run(self._waiting)
         return None
+
+    def _first_that_may_run(self, keys: Sequence[int]) -> int | None:
+        for key in itertools.islice(keys, WINDOW):
+            if self._blocks[key] != self._blocks[keys[0]]:
+                break
+            if self._may_run(key, self._running):
+                return key
+        return None
+
+    def is_early(self, key: int) -> bool:
+        """Whether a test before this one has not been started."""
+        unforked = itertools.islice(self._unforked, 2 * WINDOW)
+        return any(other < key for other in itertools.chain(self._waiting, unforked))
 
     @property
     def next_to_tell(self) -> int:
@@ -93,14 +112,15 @@ class Scheduler:
 
     def forked(self, key: int) -> None:
         """Note that a test has a child."""
-        assert key == self._next_fork
-        self._next_fork += 1
+        assert key not in self._stages
+        self._unforked.remove(key)
+        self._waiting.append(key)
         self._stages[key] = Stage.FORKED
 
     def started(self, key: int) -> None:
         """Note that a gate was opened."""
-        assert key == self._next_start
-        self._next_start += 1
+        assert self._stages.get(key) is Stage.FORKED
+        self._waiting.remove(key)
         self._running.add(key)
         self._stages[key] = Stage.STARTED
 
@@ -110,8 +130,7 @@ class Scheduler:
         if stage is Stage.STARTED:
             self._running.discard(key)
         elif stage is Stage.FORKED:
-            assert key == self._next_start
-            self._next_start += 1
+            self._waiting.remove(key)
         self._stages[key] = Stage.FINISHED
 
     def leaves(self, key: int) -> None:

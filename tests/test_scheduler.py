@@ -143,3 +143,37 @@ def test_a_whole_stretch_forks_starts_and_tells_each_test_once(jobs):
 
     assert forked == started == told == [*range(20)]
     assert scheduler.outstanding == []
+
+
+def test_who_may_not_run_yet_is_passed_by_those_of_its_block():
+    def may_run(key, running):
+        return key not in (1, 2) or not {1, 2} & set(running)
+
+    scheduler = make(6, 2, may_run=may_run, blocks=[0, 1, 1, 1, 1, 2])
+    assert advance(scheduler)[1] == [0, 1]
+
+    scheduler.finished(0)
+    assert advance(scheduler)[1] == [3]
+    scheduler.finished(3)
+    assert advance(scheduler)[1] == [4]
+    scheduler.finished(4)
+    assert advance(scheduler)[1] == []  # 5 is of another block
+    assert scheduler.is_early(4)
+    assert not scheduler.is_early(1)
+    scheduler.finished(1)
+    assert advance(scheduler)[1] == [2, 5]
+    assert not scheduler.is_early(4)
+
+
+def test_tests_start_in_the_order_asked_for_and_are_told_in_their_own():
+    scheduler = make(4, 1, order=[0, 3, 1, 2])
+    started, told = [], []
+
+    while not scheduler.done:
+        started += (now := advance(scheduler)[1])
+        scheduler.finished(*now)
+        while (key := scheduler.to_tell()) is not None:
+            scheduler.told(key)
+            told.append(key)
+
+    assert (started, told) == ([0, 3, 1, 2], [0, 1, 2, 3])

@@ -17,7 +17,7 @@ from pytest_procrastinate.child.telling import Teller, tell_what_is_noted
 from pytest_procrastinate.options import SETTINGS, stop_is_found_outside
 from pytest_procrastinate.process.child import Channel
 from pytest_procrastinate.process.cleanup import SignalState, lead_own_group
-from pytest_procrastinate.pytest_private import Inherited, tear_down_all
+from pytest_procrastinate.pytest_private import Inherited, may_skip, tear_down_all
 
 GATE = struct.Struct("!HHI")  # what opens a gate: slot, slot in the group, tests failed so far
 SLOT, GROUP_SLOT = "FORKED_SLOT", "FORKED_GROUP_SLOT"  # environment variables
@@ -64,6 +64,11 @@ class ChildProgram:
     scopes_end: bool = True
     fresh: bool = False
     following: ChildProgram | None = None
+
+    @property
+    def may_be_skipped(self) -> bool:
+        """Whether marks may skip the item: its fork server begins it then, and that costs no fork."""
+        return self.following is None and may_skip(self.item)
 
     def run(self, channel: Channel, word: bytes | None = None) -> None:
         """Run the test, in its child. Returns when all is told; the caller leaves.

@@ -45,7 +45,6 @@ from pytest_procrastinate.pytest_private import (
     anything_to_tear_down,
     forget_unraisable,
     leave_item,
-    may_skip,
     pop_scopes,
     repeat_registrations,
     tear_down_scopes,
@@ -172,18 +171,13 @@ class Server:
         if not self.sharing.fits(program.item):
             return False
         # One that is skipped is torn down here, with the scopes that end with it.
-        ends = self._may_skip(program) and anything_to_tear_down(self.session, program.nextitem)
-        return not (
-            (ends or self.sharing.changes(program.item)) and self._runs_before(program.index)
-        )
+        ends = program.may_be_skipped and anything_to_tear_down(self.session, program.nextitem)
+        changes = ends or self.sharing.changes(program.item)
+        return not (changes and self._runs_before(program.index))
 
     def _is_late(self, program: ChildProgram) -> bool:
         """Whether its scopes have been left: the rest of a unit whose child died beside others."""
         return program.index < self._passed and not self.sharing.fits(program.item)
-
-    def _may_skip(self, program: ChildProgram) -> bool:
-        """Whether the item may be skipped by marks: then it is begun here, and costs no fork."""
-        return program.following is None and may_skip(program.item)
 
     def _narrower_for(self, program: ChildProgram) -> Narrower | None:
         return next((each for each in self.narrowers if program.index in each.tests), None)
@@ -219,7 +213,7 @@ class Server:
             return False  # what they set up, or end, it inherits: from a narrower server as well
         self._pop_empty_scopes(program.item)
         return self._narrower_for(program) is not None or (
-            self._is_ready_for(program.item) and not self._may_skip(program)
+            self._is_ready_for(program.item) and not program.may_be_skipped
         )
 
     def _go(self, order: Order, program: ChildProgram) -> None:
@@ -247,7 +241,7 @@ class Server:
         if self._is_late(program):
             channel.close()
             self.fork(order, program.set_up_fresh(), word)
-        elif self.sharing.is_complete(program.item) and not self._may_skip(program):
+        elif self.sharing.is_complete(program.item) and not program.may_be_skipped:
             channel.close()
             self.fork(order, program, word)
         else:

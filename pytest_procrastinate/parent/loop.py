@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from pytest_procrastinate.options import FRESH_FIXTURES, RUN_SETTINGS, Settings, first_slot
+from pytest_procrastinate.options import FRESH_FIXTURES, RUN_SETTINGS, Settings
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.file_pool import FilePool
 from pytest_procrastinate.parent.foreground import Terminal
@@ -20,7 +20,7 @@ from pytest_procrastinate.parent.live_line import LiveLine
 from pytest_procrastinate.parent.replay import raise_told
 from pytest_procrastinate.parent.retries import Retries
 from pytest_procrastinate.parent.servers import Servers
-from pytest_procrastinate.parent.slots import Slots
+from pytest_procrastinate.parent.starting import Starting
 from pytest_procrastinate.parent.supervisor import Supervisor
 from pytest_procrastinate.parent.telling import Telling
 from pytest_procrastinate.parent.units import TOLD, Unit, units_of
@@ -67,7 +67,7 @@ class ForkedRun:
         self._interrupts = Interrupts(self._manager.wakeup)
         self._attempts: dict[int, Attempt] = {}
         self._scheduler = Scheduler(0, Throttled(1))
-        self._slots = Slots(self._run_settings.groups, first_slot(session.config))
+        self._starting = Starting(session.config, settings)
         self._units: list[Unit] = []
         self._keys: dict[Attempt, int] = {}
         self._telling = Telling(session, self._leftovers, self._live_line)
@@ -87,6 +87,7 @@ class ForkedRun:
             patience = 0.0 if self._interrupts.count > 1 else self._supervisor.time_to_tear_down()
             self._servers.end(patience)
             self._session.config.stash[FRESH_FIXTURES] = self._servers.fresh_fixtures
+            self._starting.end()
         finally:
             self._manager.shutdown()
             self._leftovers.close()
@@ -102,8 +103,7 @@ class ForkedRun:
         :raises BaseException: What the protocol of an item raised in its child.
         """
         self._units = units_of(stretch, self._settings)
-        jobs = self._run_settings.jobs
-        self._scheduler = Scheduler(len(self._units), Throttled(jobs), jobs, self._may_run)
+        self._scheduler = self._starting.scheduler(self._units)
         self._live_line.done = self._index[stretch[0][0]]
         with self._interrupts, self._live_line:
             while self._is_under_way():
@@ -168,12 +168,8 @@ class ForkedRun:
     def _start(self, attempt: Attempt) -> None:
         self._supervisor.started(attempt)
         self._leftovers.started(attempt)
-        attempt.slot = self._slots.take(attempt.settings)
+        self._starting.started(attempt)
         self._servers.open_gate(attempt)
-
-    def _may_run(self, key: int, running: Collection[int]) -> bool:
-        others = [self._settings[self._units[each].item] for each in running]
-        return self._slots.may_run(self._settings[self._units[key].item], others)
 
     def _to_tell(self) -> int | None:
         """Return the unit to tell, or to go on telling: the next in order, if any of it is known."""
@@ -229,14 +225,16 @@ class ForkedRun:
 
     def _ended(self, key: int, attempt: Attempt) -> None:
         """Have the scopes left that end with a test, or the run; then all is known of it."""
+        scheduler = self._scheduler
         if not attempt.asked_to_leave and (not attempt.passed or attempt.leaves is not None):
-            if self._telling.last_is_found_here and self._units[key].left == 1:
-                if key != self._scheduler.next_to_tell or self._units[key].known:
+            last_is_found_here = self._telling.last_is_found_here
+            if (last_is_found_here or scheduler.is_early(key)) and self._units[key].left == 1:
+                if key != scheduler.next_to_tell or self._units[key].known:
                     self._held[key] = attempt  # what comes before it may end the run and its scopes
                     self._supervisor.finished(attempt)
                     self._run_others(key, attempt)
                     return
-                if attempt.done and self._telling.stops_with(attempt):
+                if last_is_found_here and attempt.done and self._telling.stops_with(attempt):
                     attempt.leaves = True
             leaving = self._leave_scopes(key, attempt)
             self._servers.answer(attempt)  # it may leave: now the server knows what becomes of it
@@ -266,7 +264,7 @@ class ForkedRun:
     def _run_others(self, key: int, attempt: Attempt) -> None:
         """Let another test run while a test waits for its scopes to be left."""
         if self._run_settings.jobs > 1 and self._units[key].left == 1:
-            self._free_slot(attempt)
+            self._starting.left(attempt)
             self._scheduler.leaves(key)
 
     def _runs_again(self, key: int, attempt: Attempt) -> bool:
@@ -280,7 +278,7 @@ class ForkedRun:
 
     def _fork_again(self, key: int, attempt: Attempt) -> None:
         """Fork another child in place of one that came to nothing."""
-        self._free_slot(attempt)
+        self._starting.left(attempt)
         self._fork(key)
         if self._scheduler.is_started(key):
             self._start(self._attempts[key])
@@ -289,6 +287,7 @@ class ForkedRun:
         """Note that all is known of a test; go on with its unit, in the same child or a new one."""
         unit = self._units[key]
         unit.known.append(attempt)
+        self._starting.known(attempt)
         self._telling.note_scopes(attempt, unit.rest.pop(0)[1])
         self._live_line.done += 1
         if unit.rest and attempt.done and not attempt.stops and not attempt.child_ended:
@@ -297,18 +296,13 @@ class ForkedRun:
             self._leftovers.goes_on(attempt, following)
             self._supervisor.started(following)
             return
-        self._free_slot(attempt)
+        self._starting.left(attempt)
         if not unit.rest:
             self._scheduler.finished(key)
         elif self._scheduler.is_started(key):
             unit.waits = True  # until this is told, which may end the run
         else:
             self._fork(key)
-
-    def _free_slot(self, attempt: Attempt) -> None:
-        if attempt.slot is not None:
-            self._slots.give_back(attempt.settings, attempt.slot)
-            attempt.slot = None
 
     def _gone(self, attempt: Attempt) -> None:
         """See to what a child has left, and to why it ended."""
