@@ -340,20 +340,24 @@ class Server:
 
     def _narrower_left(self, narrower: Narrower, index: int, frames: bytes, died: object) -> None:
         """Go on leaving, now that a narrower server has left its scopes."""
+        self._add_below(index, frames, died)
         if self._leaving[index][2] in narrower.tests:
             del self._leaving[index]  # only scopes below its own have ended
-            self.service.tell(("left", index, frames, died))
+            self.service.tell(("left", index, *self._left_below.pop(index)))
         else:
             narrower.dismiss()
             self.narrowers.remove(narrower)
-            self._left_below[index] = frames, died
 
     def _narrower_died(self, narrower: Narrower, ending: Ending) -> None:
         """Serve its tests here again; if it died while it left its scopes, that is told."""
         if narrower in self.narrowers:
             self.narrowers.remove(narrower)
         for index in narrower.leaving:
-            self._left_below[index] = b"", ending.as_message()
+            self._add_below(index, b"", ending.as_message())
+
+    def _add_below(self, index: int, frames: bytes, died: object) -> None:
+        before, died_before = self._left_below.get(index, (b"", None))
+        self._left_below[index] = before + frames, died_before or died
 
     # --- leaving scopes -----------------------------------------------------------------------
 

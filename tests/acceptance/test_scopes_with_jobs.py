@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from comparing import forked, plain
+from comparing import assert_same, forked, plain
+from test_jobs import MEETING, TWO
 
 STEPS = """
 import noting, pytest
@@ -132,3 +133,37 @@ def test_what_is_set_up_for_tests_after_the_end_of_the_run_tells_nothing(pyteste
     assert told.status == pytest.ExitCode.INTERRUPTED
     told.result.assert_outcomes(passed=1)
     told.result.stderr.no_fnmatch_line("Exit: *")
+
+
+def test_the_teardown_of_a_class_within_another_is_told_though_the_other_begins(
+    pytester, monkeypatch
+):
+    pytester.makepyfile(
+        meeting=MEETING,
+        test_it="""
+        import os, pytest
+        from meeting import meet
+
+        @pytest.fixture(scope="class")
+        def shared(request):
+            if "MEET" in os.environ and request.node.name == "TestOuter":
+                meet(False)
+            yield
+            print("torn down", request.node.name)
+            pytest.fail(f"of {request.node.name}", pytrace=False)
+
+        class TestOuter:
+            class TestInner:
+                def test_inner(self, shared):
+                    if "MEET" in os.environ:
+                        meet(True)
+
+            def test_outer(self, shared): pass
+
+        def teardown_module(): pass
+        """,
+    )
+    one = plain(pytester, "-rA")
+    monkeypatch.setenv("MEET", "")
+
+    assert_same(one, forked(pytester, "-rA", *TWO))

@@ -23,12 +23,14 @@ CHANGED_LINES = 4
 LINE_LENGTH = 150
 
 
-def compare(seed: int, *, mixed: bool = False, python: str = sys.executable) -> Differences:
+def compare(
+    seed: int, *, mixed: bool = False, at_once: int = 1, python: str = sys.executable
+) -> Differences:
     """Return what differs between the runs of a seed's suite."""
-    return differences(generate(seed, mixed=mixed), python)
+    return differences(generate(seed, mixed=mixed), python, at_once=at_once)
 
 
-def smallest(suite: Suite, found: Differences, python: str) -> Suite:
+def smallest(suite: Suite, found: Differences, python: str, at_once: int = 1) -> Suite:
     """Return the smallest suite whose first difference is of the same kind."""
     what = next(iter(found))
     timeout = HANG_SECONDS if "hangs" in found else TIMEOUT_SECONDS
@@ -38,7 +40,7 @@ def smallest(suite: Suite, found: Differences, python: str) -> Suite:
         if time.monotonic() > end:
             return False
         try:
-            return what in differences(smaller, python, timeout_seconds=timeout)
+            return what in differences(smaller, python, at_once=at_once, timeout_seconds=timeout)
         except ValueError:
             return False
 
@@ -73,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", default="0:25", help="first:end, or one seed")
     parser.add_argument("--python", default=sys.executable, help="that has pytest and the plugin")
     parser.add_argument("--mixed", action="store_true", help="forked and plain items in a suite")
+    parser.add_argument("--at-once", type=int, default=1, help="this many forked tests run at once")
     parser.add_argument("--shrink", action="store_true", help="show the smallest suite")
     parser.add_argument("--jobs", type=int, default=JOBS)
     parser.add_argument("--stop-after", type=int, default=1_000_000, help="this many differ")
@@ -85,7 +88,9 @@ def main(arguments: list[str] | None = None) -> int:
         if len(bad) >= chosen.stop_after:
             return seed, {}
         try:
-            return seed, compare(seed, mixed=chosen.mixed, python=chosen.python)
+            return seed, compare(
+                seed, mixed=chosen.mixed, at_once=chosen.at_once, python=chosen.python
+            )
         except ValueError as error:
             return seed, error
 
@@ -101,8 +106,9 @@ def main(arguments: list[str] | None = None) -> int:
                     print("\n".join(f"    {what}: {line}" for line in changed(lines)), flush=True)
                 if chosen.shrink:
                     suite = generate(seed, mixed=chosen.mixed)
-                    suite = smallest(suite, found, chosen.python)
-                    print(told(suite, differences(suite, chosen.python)), flush=True)
+                    suite = smallest(suite, found, chosen.python, chosen.at_once)
+                    found = differences(suite, chosen.python, at_once=chosen.at_once)
+                    print(told(suite, found), flush=True)
     print(f"{len(seeds)} suites, {len(bad)} differ: {bad}")
     return bool(bad)
 

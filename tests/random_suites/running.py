@@ -73,6 +73,7 @@ def run(
     folder: Path,
     *,
     forked: bool,
+    at_once: int = 1,
     python: str = sys.executable,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Told:
@@ -92,6 +93,8 @@ def run(
         environment.pop(name, None)
     command = [python, "-m", "pytest", "-precorder", "-pno:cacheprovider"]
     command += [f"--basetemp={folder}/tmp-{label}", *options_of(suite, forked=forked)]
+    if forked and at_once > 1:
+        command.append(f"--forked-jobs={at_once}")
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -143,10 +146,15 @@ Differences = dict[str, list[str]]
 
 
 def differences(
-    suite: Suite, python: str = sys.executable, *, timeout_seconds: float = TIMEOUT_SECONDS
+    suite: Suite,
+    python: str = sys.executable,
+    *,
+    at_once: int = 1,
+    timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Differences:
     """Run a suite both ways; return what differs, nothing if all is well.
 
+    :param at_once: How many forked tests run at once. If several, the order of events is free.
     :raises ValueError: Pytest does not accept the suite.
     """
     with tempfile.TemporaryDirectory(prefix="random-suite-") as name:
@@ -155,10 +163,19 @@ def differences(
         plain = run(suite, folder, forked=False, python=python)
         if plain.status == USAGE_ERROR or "Traceback (most recent call last):" in plain.errors:
             raise ValueError(plain.errors[-1])
-        forked = run(suite, folder, forked=True, python=python, timeout_seconds=timeout_seconds)
+        forked = run(
+            suite,
+            folder,
+            forked=True,
+            at_once=at_once,
+            python=python,
+            timeout_seconds=timeout_seconds,
+        )
     if forked.hangs:
         return {"hangs": _diff(_words(plain), _words(forked))}
     found = _mixed_differences(plain, forked) if suite.mixed else _differences(plain, forked)
+    if at_once > 1 and "events" in found:
+        found["events"] = _missing(plain, forked)
     if writes_past_capture(suite.options):
         found.pop("output", None)
     return {what: lines for what, lines in found.items() if lines}
@@ -226,6 +243,14 @@ def _words(told: Told) -> list[str]:
         for _, scope, words in told.events
         if not (scope == "hook" and is_hook_of_teardown(words))
     ]
+
+
+def _missing(plain: Told, forked: Told) -> list[str]:
+    """Return what did not happen as often, in whatever order; what comes after the end of a run may."""
+    one, other = sorted(_words(plain)), sorted(_words(forked))
+    if any(line.startswith("!!!") for line in plain.output):
+        other = sorted((Counter(one) & Counter(other)).elements())
+    return _diff(one, other)
 
 
 def _diff(one: list[str], other: list[str]) -> list[str]:
