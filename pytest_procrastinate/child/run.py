@@ -17,7 +17,7 @@ from pytest_procrastinate.child.telling import Teller, tell_what_is_noted
 from pytest_procrastinate.options import SETTINGS, stop_is_found_outside
 from pytest_procrastinate.process.child import Channel
 from pytest_procrastinate.process.cleanup import SignalState, lead_own_group
-from pytest_procrastinate.pytest_private import Inherited, may_skip, tear_down_all
+from pytest_procrastinate.pytest_private import Inherited, may_skip, tear_down_all, tear_down_scopes
 
 GATE = struct.Struct("!HHI")  # what opens a gate: slot, slot in the group, tests failed so far
 SLOT, GROUP_SLOT = "FORKED_SLOT", "FORKED_GROUP_SLOT"  # environment variables
@@ -195,6 +195,17 @@ class ChildProgram:
     def tell_leaving(self, *, all_scopes: bool) -> None:
         """Tell that shared scopes end with this test, which its fork server has to tear down."""
         self.prepared.teller.tell("leaves", all_scopes)
+
+
+def leave_scopes(prepared: Prepared, item: pytest.Item, nextitem: pytest.Item | None) -> bytes:
+    """Tear down what an item is within and the next is not; return the frames of what is told."""
+    with prepared.teller.collecting() as frames:
+        try:
+            report = tear_down_scopes(item, nextitem, marker=prepared.marker)
+            item.config.hook.pytest_runtest_logreport(report=report)
+        except (pytest.exit.Exception, KeyboardInterrupt) as error:
+            prepared.teller.tell("raised", told_exception(error))
+    return b"".join(frames)
 
 
 def tear_down_rest(prepared: Prepared) -> None:

@@ -1,10 +1,12 @@
-"""Output streams of a process that is about to fork."""
+"""Output streams of a process that is about to fork, or to end."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 def c_flusher() -> Callable[[], None]:
@@ -25,3 +27,22 @@ def flush_output(flush_c: Callable[[], None]) -> None:
         except (OSError, ValueError):
             pass
     flush_c()
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Have nothing seen that is written meanwhile."""
+    flush = c_flusher()
+    flush_output(flush)
+    found = [os.dup(1), os.dup(2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for descriptor in (1, 2):
+            os.dup2(nowhere, descriptor)
+        yield
+        flush_output(flush)
+    finally:
+        for descriptor, was in zip((1, 2), found, strict=True):
+            os.dup2(was, descriptor)
+            os.close(was)
+        os.close(nowhere)

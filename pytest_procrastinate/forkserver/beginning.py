@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from pytest_procrastinate.child.files import ChildFiles
-from pytest_procrastinate.child.run import ChildProgram, PassOn, StartOver
+from pytest_procrastinate.child.run import ChildProgram, PassOn, StartOver, leave_scopes
+from pytest_procrastinate.child.streams import silenced
 from pytest_procrastinate.forkserver.safety import Snapshot
 from pytest_procrastinate.forkserver.watchdogs import Watchdogs
 from pytest_procrastinate.process.child import Channel, InChild
@@ -50,6 +51,7 @@ class Beginning:
         self._server = server
         self._current: tuple[Order, ChildProgram] | None = None
         self._asking = 0  # shared fixtures under way, each of which asked for the next
+        self._set_up: dict[Any, tuple[int, Any]] = {}  # for which item, by which request
         server.session.config.pluginmanager.register(self, "forked-beginning")
         on_set_up(server.session, begins=self._share_and_split, ended=self._split_for_test)
 
@@ -137,6 +139,7 @@ class Beginning:
         if not shared:
             return (yield)
         self._server.prepared.inherited.definitions.append(fixturedef)
+        self._set_up[fixturedef] = program.index, request
         program.files.page.note(
             fixturedef.argname, request.node.nodeid, parameter_index(item, fixturedef)
         )
@@ -162,6 +165,19 @@ class Beginning:
         self._current = None
         self._leave_to_children(fixturedef, request)
         self._unwind(StartOver())
+
+    def leave_after(self, last: int) -> None:
+        """Tear down what was set up for items after that one: the run ends, and does not come to them."""
+        server = self._server
+        item = server.items[last]
+        later = [each for each, (index, _) in self._set_up.items() if index > last]
+        if not later and not anything_to_tear_down(server.session, item):
+            return
+        with silenced():
+            for fixturedef in reversed(later):
+                with contextlib.suppress(*OUTCOMES, pytest.exit.Exception, KeyboardInterrupt):
+                    fixturedef.finish(self._set_up[fixturedef][1])
+            leave_scopes(server.prepared, item, item)
 
     def _leave_to_children(self, fixturedef: Any, request: Any) -> None:
         """Have a fixture set up in each child, from its beginning."""
@@ -232,6 +248,7 @@ class Beginning:
         if isinstance(forked, InChild):
             assert forked.channel is not None
             watchdogs.arm(program.item.config, begun=True)
+            self._set_up.clear()
             server.become_narrower(node, forked.channel, program.item, idle_files)
             program.files.page.note_pid()
             self._order_here = dataclasses.replace(order, number=number)

@@ -90,8 +90,13 @@ class Narrower:
         """Return the indices of the tests that it has, or has been told to fork."""
         return [order.message[0] for order in self._orders.values()]  # type: ignore[index]
 
-    def dismiss(self) -> None:
-        """Let it go: it tears down what is still set up there, if the run ends early."""
+    def dismiss(self, last_told: int | None = None) -> None:
+        """Let it go: it tears down what is still set up there, if the run ends early.
+
+        :param last_told: The last test that is told, if the run ends.
+        """
+        if last_told is not None:
+            self.forker.order(("ends", last_told))
         self._manager.hang_up(self.server)
 
     def _note(self, child: ChildProcess, order: Order) -> None:
@@ -121,9 +126,7 @@ class Narrower:
             case ("left", int(index), bytes(frames), died) if index in self.leaving:
                 self.leaving.discard(index)
                 self._left(self, index, frames, died)
-            case ("last", frames):
-                self._service.tell(("last", frames, self.tests.start))
-            case ("fresh" | "told" | "last", _, _):
+            case ("fresh" | "told", _, _) | ("last", _):
                 self._service.tell(message)
             case _:
                 raise ValueError(f"a narrower server does not say {message!r}")

@@ -19,8 +19,8 @@ from pytest_procrastinate.child.run import (
     GATE,
     ChildProgram,
     Prepared,
+    leave_scopes,
     tear_down_rest,
-    told_exception,
 )
 from pytest_procrastinate.child.streams import c_flusher, flush_output
 from pytest_procrastinate.child.supervised import TimedPhases
@@ -47,7 +47,6 @@ from pytest_procrastinate.pytest_private import (
     leave_item,
     pop_scopes,
     repeat_registrations,
-    tear_down_scopes,
 )
 
 
@@ -118,6 +117,7 @@ class Server:
         self._running: dict[int, int] = {}
         self._leaving: dict[int, tuple[ChildProgram, pytest.Item | None, int | None]] = {}
         self._passed, self._ends = -1, False
+        self._last_told: int | None = None
         self.machinery = Machinery(self.session.config)
         self._left_below: dict[int, tuple[bytes, object]] = {}
         self.narrowers: list[Narrower] = []
@@ -146,9 +146,11 @@ class Server:
                 self._take_up(*turn)
                 self._pass_on()
         for narrower in self.narrowers:
-            narrower.dismiss()
+            narrower.dismiss(self._last_told)
         end_children(self.manager, [narrower.server for narrower in self.narrowers])
         self.manager.shutdown()
+        if self._last_told is not None:
+            self._beginning.leave_after(self._last_told)
         with self.prepared.teller.collecting() as frames:
             tear_down_rest(self.prepared)
         if frames:
@@ -250,13 +252,14 @@ class Server:
 
     def _obey(self, order: object) -> None:
         match order:
-            case ("leave", int(index), next_index, int(number), bool(stops)):
+            case ("leave", int(index), (int() | None) as next_index, int(number), bool(stops)):
                 program = self._programs.of_leaving(index, next_index, number)
-                next_one = next_index if isinstance(next_index, int) else None
-                self._leaving[index] = program, program.nextitem, next_one
+                self._leaving[index] = program, program.nextitem, next_index
                 if stops:
                     self._ends = True
                     self._turns.forget()
+            case ("ends", int(last_told)):
+                self._last_told = last_told
             case _:
                 raise ValueError(f"not an order: {order!r}")
 
@@ -374,27 +377,23 @@ class Server:
         if self._runs_before(index + 1):
             return False
         del self._leaving[index]
-        if nextitem is not None and self._passed > index:
-            nextitem = self.items[self._passed]  # begun meanwhile: what is set up here is its own
+        if self._passed > index:  # others have begun meanwhile
+            if nextitem is None:
+                self._beginning.leave_after(index)
+            else:
+                nextitem = self.items[self._passed]  # what is set up here is its own
         self._passed = max(self._passed, index)
-        below, died = self._left_below.pop(index, (b"", None))
-        told = [below]
+        told, died = self._left_below.pop(index, (b"", None))
         if anything_to_tear_down(self.session, nextitem):
             if died is None:  # otherwise the test's files hold what the dead one wrote
                 program.point_here()
                 program.files.page.begin(turn=0)
                 self.prepared.marker.begin(program.item, program.files)
             self.prepared.call_hook("pytest_forked_leaving_scopes", program.item)
-            with self.prepared.teller.collecting() as frames:
-                try:
-                    report = tear_down_scopes(program.item, nextitem, marker=self.prepared.marker)
-                    program.item.config.hook.pytest_runtest_logreport(report=report)
-                except (pytest.exit.Exception, KeyboardInterrupt) as error:
-                    self.prepared.teller.tell("raised", told_exception(error))
+            told += leave_scopes(self.prepared, program.item, nextitem)
             self.let_go()
             leave_item(self.session, program.item)
-            told += frames
         else:
             pop_scopes(self.session, nextitem)
-        self.service.tell(("left", index, b"".join(told), died))
+        self.service.tell(("left", index, told, died))
         return True

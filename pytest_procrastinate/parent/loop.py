@@ -381,6 +381,7 @@ class ForkedRun:
                 except KeyboardInterrupt as error:
                     raised = error
         if raised is None and running:
+            self._servers.last_told = self._index[running[0].item]
             path, line, _ = running[0].item.reportinfo()
             raise_told(("interrupt", path, (line or 0) + 1, ""))
         raise raised or KeyboardInterrupt

@@ -152,6 +152,8 @@ class Servers:
     def stop(self) -> None:
         """Let the server go: it leaves when its channel ends."""
         if self._forker is not None and self._forker.server is not None:
+            if self.last_told >= 0:
+                self._forker.order(("ends", self.last_told))
             self._manager.hang_up(self._forker.server)
         self._forker = None
 
@@ -240,9 +242,7 @@ class Servers:
             case ("told", str(name), payload):
                 config = self._session.config
                 config.hook.pytest_forked_told(config=config, name=name, payload=payload)
-            case ("last", bytes(), int(first_test)) if first_test > self.last_told:
-                pass  # set up for tests that a plain run would not have come to
-            case ("last", bytes(frames), *_):
+            case ("last", bytes(frames)):
                 for name, payload in unpack_all(frames):
                     replay(self._session, name, payload)
             case _:

@@ -167,3 +167,48 @@ def test_the_teardown_of_a_class_within_another_is_told_though_the_other_begins(
     monkeypatch.setenv("MEET", "")
 
     assert_same(one, forked(pytester, "-rA", *TWO))
+
+
+@pytest.mark.parametrize("scope", ["session", "module", "class"])
+@pytest.mark.parametrize("args", [["-x"], ["-x", "-s"]], ids=" ".join)
+def test_what_was_set_up_for_tests_after_the_end_of_the_run_is_torn_down_in_silence(
+    pytester, monkeypatch, scope, args
+):
+    pytester.makepyfile(
+        meeting=MEETING,
+        test_it=f"""
+        import noting, os, pytest
+        from meeting import meet
+
+        @pytest.fixture(scope="session", autouse=True)
+        def broader(): yield
+
+        def test_fails():
+            if "MEET" in os.environ:
+                meet(True)
+            assert 0
+
+        class TestLater:
+            @pytest.fixture(scope={scope!r}, params=[1])
+            @staticmethod
+            def later(request):
+                if "MEET" in os.environ:
+                    meet(False)
+                yield
+                noting.note("later", "torn down")
+                os.write(1, b"raw")
+                print("printed")
+                pytest.exit("of the fixture")
+
+            def test_later(self, later): pass
+        """,
+    )
+    one = plain(pytester, *args)
+    monkeypatch.setenv("MEET", "")
+
+    other = forked(pytester, *args, *TWO)
+
+    assert_same(one, other)
+    assert len(other.noted("later")) == 1
+    assert "raw" not in other.result.stdout.str()
+    assert "printed" not in other.result.stdout.str()

@@ -176,7 +176,7 @@ def differences(
     found = _mixed_differences(plain, forked) if suite.mixed else _differences(plain, forked)
     if at_once > 1 and "events" in found:
         found["events"] = _missing(plain, forked)
-    if writes_past_capture(suite.options):
+    if writes_past_capture(suite.options) or (at_once > 1 and "-s" in suite.options):
         found.pop("output", None)
     return {what: lines for what, lines in found.items() if lines}
 

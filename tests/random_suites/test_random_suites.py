@@ -13,6 +13,7 @@ from .shrink import shrink
 
 SEEDS = 20
 MIXED_SEEDS = 5
+SEEDS_AT_ONCE = 12, 19, 30, 45, 49, 63, 100
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -31,6 +32,13 @@ def test_random_suite_of_forked_and_plain_items_has_the_outcomes_of_a_plain_run(
 
     suite = generate(seed, mixed=True)
     assert not differ, f"{command(seed, mixed=True)}\n{told(suite, differ)}"
+
+
+@pytest.mark.parametrize("seed", SEEDS_AT_ONCE)
+def test_random_suite_tells_the_same_with_two_jobs(seed):
+    differ = compare(seed, at_once=2)
+
+    assert not differ, f"{command(seed, mixed=False)}\n{told(generate(seed), differ)}"
 
 
 def test_suite_is_the_same_for_the_same_seed():
