@@ -97,8 +97,10 @@ class Page:
         anything here: the frames need checking as any others.
         """
         phase, _, untold, began, phase_began = _HEAD.unpack_from(self._memory)
+        if phase >= len(PHASES):  # it was written over, by the test itself in all likelihood
+            return "call", 0.0, 0.0, b""
         frames = self._memory[_FRAMES_AT : min(_FRAMES_AT + untold, PAGE_BYTES)]
-        return PHASES[phase] if phase < len(PHASES) else "", began, phase_began, bytes(frames)
+        return PHASES[phase], began, phase_began, bytes(frames)
 
     def begin_next(self) -> None:
         """Start over, in the child, as it goes on with another test."""
@@ -107,8 +109,8 @@ class Page:
 
     def is_of(self, turn: int) -> bool:
         """Whether what is read is of this test of the child, or of none that has begun."""
-        _, of, _, began, _ = _HEAD.unpack_from(self._memory)
-        return of in (0, turn % _TURNS) or not began
+        phase, of, _, began, _ = _HEAD.unpack_from(self._memory)
+        return of in (0, turn % _TURNS) or not began or phase >= len(PHASES)
 
     def ask(self, why: int, turn: int) -> None:
         """Note, in the parent, why a signal follows, and which of the child's tests is meant."""
@@ -135,7 +137,7 @@ class Page:
 
     def debugger_is_open(self) -> bool:
         """Whether a person is at work in the child."""
-        return self._memory[_DEBUGGER_AT] == _DEBUGGER
+        return self._memory[_DEBUGGER_AT] == _DEBUGGER and self._memory[0] < len(PHASES)
 
     def note_pid(self) -> None:
         """Note that this process is at work for the test."""

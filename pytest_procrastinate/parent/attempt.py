@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -147,10 +148,12 @@ class Attempt:
         if self.child is None or self.began or self.cause or self.told:
             return False
         # One that had been forked ahead may have died with its fork server, before its turn.
-        return self.child.refusal == SERVER_DIED or (
-            self.child.refusal is None
-            and self.ending is not None
-            and self.ending.signal is not None
+        if self.child.refusal is not None or self.ending is None:
+            return self.child.refusal == SERVER_DIED
+        # Once its gate is open, a server that dies takes it along by SIGKILL: what else it may die
+        # of is its own, though it has written over what it had begun.
+        return self.ending.signal == signal.SIGKILL or (
+            self.ending.signal is not None and self.slot is None
         )
 
     def incoming_message(self, message: object) -> None:
@@ -219,6 +222,12 @@ class Attempt:
         for name, payload in told:
             if name == "pytest_runtest_logreport":
                 self._note_report(payload)
+        self._blame_test()
+
+    def _blame_test(self) -> None:
+        """Take the test itself for who told what cannot be believed, where no other phase is known."""
+        if self.problem is not None and not self.phase and not self.told_phase:
+            self.phase = "call"
 
     def _note_report(self, payload: Any) -> bool:
         """Note what a report says; whether it is one."""
@@ -245,7 +254,8 @@ class Attempt:
         if not self.files.page.is_of(self.turn):  # the page still speaks of a test before
             self.phase, self.began, self.phase_began, untold = "", 0.0, 0.0, b""
         if self.child.error is not None:  # nothing of it can be believed, whenever it was noticed
-            self.phase, untold = "", b""
+            untold = b""
+            self.phase = self.phase if self.phase == "setup" else ""
         try:
             for message in Decoder().feed(untold):
                 self.incoming_message(message)
@@ -262,6 +272,8 @@ class Attempt:
             self.refuse(refusal)
         elif self.child.error is not None and self.problem is None:
             self.problem = f"its reports cannot be read: {self.child.error}"
+        if self.began:
+            self._blame_test()
         self._gone(self)
         self._finished(self)
 

@@ -156,8 +156,8 @@ class _CrashText:
             what = attempt.problem
         else:
             assert attempt.ending is not None
-            what = _describe(attempt, attempt.ending)
-        self.headline = f"{what} in {phase}, at {self._place.place(item.config.rootpath)}"
+            what = f"{_describe(attempt, attempt.ending)} in {phase}"
+        self.headline = f"{what}, at {self._place.place(item.config.rootpath)}"
 
     def longrepr(self) -> TerminalRepr:
         style = self._item.config.getoption("tbstyle", "auto")

@@ -208,7 +208,7 @@ class ForkedRun:
         key = self._keys.get(attempt)
         if key is None:  # nobody waits for it any more
             return
-        if (when := self._retries.when(attempt)) != "never":
+        if not attempt.asked_to_leave and (when := self._retries.when(attempt)) != "never":
             self._supervisor.finished(attempt)
             if when == "now":
                 self._make_again(attempt)

@@ -136,3 +136,77 @@ def test_an_item_whose_own_protocol_tells_nothing_is_told_as_plainly(pytester, t
     pytester.makepyfile("def test_silent(): assert 0\ndef test_after(): pass")
 
     compare(pytester)
+
+
+GARBAGE = """
+import os, pytest, socket, time
+from pytest_procrastinate.process.frames import encode
+
+def write(data):
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        try:
+            with socket.socket(fileno=os.dup(descriptor)) as end:
+                end.send(data)
+        except OSError:
+            pass
+
+@pytest.fixture
+def broken():
+    write(b"x" * 5000)
+    os._exit(0)
+
+@pytest.mark.parametrize("data", [b"x" * 5000, b"\\xff" * 8, encode(("raised", ("nonsense",)))])
+@pytest.mark.parametrize("leave", [lambda: None, lambda: os._exit(0), lambda: time.sleep(60)])
+def test_victim(data, leave):
+    write(data)
+    leave()
+
+def test_broken(broken): pass
+def test_after(): pass
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_cannot_be_believed_fails_the_call_or_the_set_up_that_told_it(pytester, jobs):
+    pytester.makepyfile(GARBAGE)
+
+    told = forked(pytester, f"--forked-jobs={jobs}", "--forked-timeout=2", "--forked-grace=1")
+
+    verdicts = told.verdicts()
+    assert verdicts.pop("test_after") == ["setup passed", "call passed", "teardown passed"]
+    assert verdicts.pop("test_broken")[0] == "setup failed"
+    assert len(verdicts) == 9
+    assert all("call failed" in each for each in verdicts.values())
+
+
+WRITES_OVER = """
+import contextlib, gc, mmap, os, pytest, time
+
+@pytest.mark.parametrize("byte", [None, 0, 0xDB, 0xFF])
+@pytest.mark.parametrize("end", [os.abort, lambda: os._exit(0), lambda: time.sleep(60)])
+def test_victim(byte, end):
+    for each in gc.get_objects():
+        if isinstance(each, mmap.mmap):
+            with contextlib.suppress(ValueError):  # it is closed
+                each[:] = os.urandom(len(each)) if byte is None else bytes([byte]) * len(each)
+    with open("began", "a") as file:
+        file.write("x")
+    end()
+
+def test_after(): pass
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_writes_over_its_shared_page_is_run_once_and_fails(pytester, jobs):
+    pytester.makepyfile(WRITES_OVER)
+
+    told = forked(pytester, f"--forked-jobs={jobs}", "--forked-timeout=2", "--forked-grace=1")
+
+    verdicts = told.verdicts()
+    assert verdicts.pop("test_after") == ["setup passed", "call passed", "teardown passed"]
+    assert len(verdicts) == 12
+    assert all(" ".join(each).count("failed") == 1 for each in verdicts.values())
+    assert (pytester.path / "began").read_text() == 12 * "x"
