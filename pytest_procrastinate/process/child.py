@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError, encode
+from pytest_procrastinate.process.log_handlers import log_handlers_at_rest
 from pytest_procrastinate.process.task import Result
 
 CHUNK_BYTES = 1 << 18  # one read empties a full socket buffer (208 KiB by default on Linux)
@@ -254,14 +255,15 @@ class ChildProcess:
 
 
 def fork_quietly() -> int:
-    """Fork; as :func:`os.fork`, without a warning."""
+    """Fork; as :func:`os.fork`, without a warning, and while no other thread writes a log record."""
     # Python 3.12 warns of a fork beside threads. Nothing that a test did is wrong here.
     quiet = ("ignore", None, DeprecationWarning, None, 0)
     # Not by warnings.catch_warnings: with that, Python forgets which lines have given a warning.
     filters: Any = warnings.filters
     filters.insert(0, quiet)
     try:
-        return os.fork()
+        with log_handlers_at_rest():
+            return os.fork()
     finally:
         filters.remove(quiet)
 

@@ -123,6 +123,44 @@ def test_a_test_that_has_to_be_killed_says_which_threads_a_fork_left_behind(pyte
     result.stdout.fnmatch_lines(["*the pytest process had other threads as it forked: watcher"])
 
 
+def test_a_thread_that_logs_leaves_no_lock_of_a_log_file_behind(pytester):
+    pytester.makeconftest(
+        """
+        import logging, threading
+
+        class File(logging.Handler):
+            buffer = threading.Lock()  # as Python's files have one, which no fork makes anew
+
+            def emit(self, record):
+                with self.buffer:
+                    threading.Event().wait(0.02)
+
+        def log():
+            while True:
+                logging.getLogger("watcher").warning("all is well")
+                threading.Event().wait(0.001)
+
+        logging.getLogger().addHandler(File())
+        threading.Thread(target=log, daemon=True).start()
+        """
+    )
+    pytester.makepyfile(
+        """
+        import logging, pytest
+
+        @pytest.fixture(scope="module")
+        def shared(): logging.warning("set up")
+
+        @pytest.mark.parametrize("i", range(5))
+        def test_it(shared, i): logging.warning("called")
+        """
+    )
+
+    told = forked(pytester, "--forked-timeout=20")
+
+    told.result.assert_outcomes(passed=5)
+
+
 def test_alone_in_its_process_nothing_is_said(pytester):
     pytester.makepyfile("def test_a(): pass")
 
