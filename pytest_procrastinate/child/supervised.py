@@ -10,6 +10,7 @@ import faulthandler
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -135,6 +136,10 @@ class TimedPhases(PhaseMarker):
                 self._raise(phase)
             value = yield
             raised = False
+        except _no_failures():
+            if self._raised_in != phase:
+                raise
+            value = None  # below it is told that the exception was caught
         finally:
             self._phase = ""
             if self._memory is not None and (raised or phase == "teardown"):
@@ -167,6 +172,13 @@ class TimedPhases(PhaseMarker):
                 os.lseek(self._faults, 0, os.SEEK_SET)
         except OSError:  # the test has closed it
             pass
+
+
+def _no_failures() -> tuple[type[BaseException], ...]:
+    """Return the exceptions that pytest does not take for a failure."""
+    unittest = sys.modules.get("unittest")
+    skips = () if unittest is None else (unittest.SkipTest,)
+    return (pytest.skip.Exception, pytest.xfail.Exception, *skips)
 
 
 def without_pytest(stacks: str) -> str:

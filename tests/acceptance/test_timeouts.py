@@ -106,17 +106,14 @@ def test_a_timeout_fails_its_phase_with_pytests_traceback_and_the_rest_is_torn_d
             ["*(--forked-timeout; was killed by SIGKILL) in call*"],
             id="all signals are blocked",
         ),
-        pytest.param(
-            """
-            import time
-            try:
-                time.sleep(60)
-            except BaseException:
-                pass
-            """,
-            "failed",
-            ["*timeout of 0.5 s in call (--forked-timeout); the test caught the exception*"],
-            id="the exception is caught",
+        *(
+            pytest.param(
+                f"import pytest, time, unittest\ntry: time.sleep(60)\nexcept BaseException: {then}",
+                "failed",
+                ["*timeout of 0.5 s in call (--forked-timeout); the test caught the exception*"],
+                id=f"the exception is caught: {then}",
+            )
+            for then in ("pass", "pytest.skip()", "pytest.xfail()", "raise unittest.SkipTest")
         ),
         pytest.param(
             """
