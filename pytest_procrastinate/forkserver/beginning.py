@@ -91,6 +91,14 @@ class Beginning:
         os.close(order.descriptors[0])
         self._server.service.ended(order, Ending(os.getpid(), 0, None, False, None))
 
+    def interrupt(self) -> None:
+        """End the set-up of a shared fixture, if one is under way: the pytest process has gone.
+
+        :raises KeyboardInterrupt: One is.
+        """
+        if self._asking:
+            raise KeyboardInterrupt
+
     def _share_and_split(self, item: pytest.Item) -> None:
         """Fork here, once all is set up that can be shared."""
         if not self._is_under_way():

@@ -130,7 +130,7 @@ class Server:
     def _listen(self, channel: Channel) -> None:
         self.manager = ProcessManager()
         self.manager.setup()
-        become_server(self.manager, parent_pid=self._pid)
+        become_server(self.manager, self._pid, lambda: self._beginning.interrupt())
         self._pid = os.getpid()
         self._turns = Turns(self.manager)
         self.service = RemoteService(self.manager, channel.end, self._fork_ordered, self._obey)

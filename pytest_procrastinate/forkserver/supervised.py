@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import FrameType
 
 from pytest_procrastinate.child.supervised import waits_at_gate
@@ -21,7 +21,7 @@ ORPHAN_SECONDS = 10.0  # for shared fixtures to be torn down when the parent has
 LEAVE_SECONDS = 0.3  # for a child that has told all
 
 
-def become_server(manager: ProcessManager, parent_pid: int) -> None:
+def become_server(manager: ProcessManager, parent_pid: int, orphaned: Callable[[], None]) -> None:
     """Make this process a fork server, in a group of its own.
 
     A signal to its group, by a test or by Ctrl-C, is not for it: the pytest process says what it
@@ -29,6 +29,7 @@ def become_server(manager: ProcessManager, parent_pid: int) -> None:
 
     :param parent_pid: The pytest process, or another server. When it has gone, all children are
         killed, and shared fixtures have some seconds to be torn down.
+    :param orphaned: Called then, wherever this process is: it may raise.
     """
 
     own_pid = os.getpid()
@@ -43,6 +44,7 @@ def become_server(manager: ProcessManager, parent_pid: int) -> None:
             kill_children(manager)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, ORPHAN_SECONDS)
+            orphaned()
 
     lead_own_group()
     for signum in DEAF_TO:

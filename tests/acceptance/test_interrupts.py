@@ -163,14 +163,19 @@ def test_nothing_outlives_a_pytest_that_is_killed(start, session):
     wait_for(lambda: is_gone(run.child) and is_gone(run.server) and is_gone(started), 10)
 
 
-def test_nothing_outlives_a_killed_pytest_whose_server_sets_up_a_fixture(start, tmp_path):
+def test_a_server_that_sets_up_a_fixture_tears_down_and_ends_with_a_killed_pytest(start, tmp_path):
     (tmp_path / "conftest.py").write_text(
         textwrap.dedent(
             """
             import os, pytest, time
 
+            @pytest.fixture(scope="session")
+            def outer():
+                yield
+                open("torn down", "w").close()
+
             @pytest.fixture(scope="session", autouse=True)
-            def shared():
+            def shared(outer):
                 open("running.new", "w").write(f"{os.getpid()} {os.getpid()}")
                 os.rename("running.new", "running")
                 time.sleep(60)
@@ -181,6 +186,7 @@ def test_nothing_outlives_a_killed_pytest_whose_server_sets_up_a_fixture(start, 
     run.send(signal.SIGKILL)
 
     wait_for(lambda: is_gone(run.server), 20)
+    assert (tmp_path / "torn down").exists()
 
 
 def test_ctrl_c_reaches_a_shared_fixture_that_is_set_up(start, tmp_path):
