@@ -20,6 +20,7 @@ from pytest_procrastinate.plugin import (  # noqa: E402
     pytest_runtestloop,
     pytest_sessionfinish,
     pytest_terminal_summary,
+    pytest_testnodedown,
 )
 from pytest_procrastinate.with_others.meeting import pytest_sessionstart  # noqa: E402
 
@@ -37,4 +38,5 @@ __all__ = [
     "pytest_sessionfinish",
     "pytest_sessionstart",
     "pytest_terminal_summary",
+    "pytest_testnodedown",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -107,6 +108,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         from pytest_procrastinate.parent.replay import raise_told
 
         raise_told(session.config.stash[AT_END])
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, in its controller
+def pytest_testnodedown(node: Any) -> None:
+    from pytest_procrastinate.with_others.xdist import take_summary
+
+    take_summary(node.config, getattr(node, "workeroutput", {}))
 
 
 def pytest_terminal_summary(

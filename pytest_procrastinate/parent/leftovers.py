@@ -11,6 +11,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,20 @@ class Account:
     tests: set[str] = dataclasses.field(default_factory=set)
     lines: list[str] = dataclasses.field(default_factory=list)
     """What ``warn`` tells."""
+
+    def as_message(self) -> tuple[object, ...]:
+        """Return it as builtins, for another process."""
+        # A name of a file may be no UTF-8.
+        lines = [line.encode(errors="backslashreplace").decode() for line in self.lines]
+        return self.processes, self.threads, sorted(self.tests), lines
+
+    def add(self, message: tuple[Any, ...]) -> None:
+        """Add what :meth:`as_message` made of another one."""
+        processes, threads, tests, lines = message
+        self.processes += processes
+        self.threads += threads
+        self.tests.update(tests)
+        self.lines += lines
 
     def summary(self) -> list[str]:
         """Return the lines to print."""

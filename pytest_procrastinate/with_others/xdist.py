@@ -1,17 +1,22 @@
 """Inside a worker of pytest-xdist: its loop is its own, so each item comes in by the protocol hook.
 
 Protocol wrappers are therefore entered twice: around our hook in the worker, and in the child.
+What the summary says of a worker, the controller tells.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
-from pytest_procrastinate.options import Settings
+from pytest_procrastinate.options import FRESH_FIXTURES, Settings
+from pytest_procrastinate.parent.leftovers import LEFT, Account
 from pytest_procrastinate.parent.loop import ForkedRun
+
+SUMMARY = "forked"  # in what a worker hands over as it ends
 
 
 class WorkerLoop:
@@ -51,3 +56,19 @@ class WorkerLoop:
             return None
         self._run.run([(item, nextitem)])
         return True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Hand over what there is to say in the summary, which a worker has none of."""
+        if os.getpid() == self._pid:
+            stash = session.config.stash
+            summary = stash.get(LEFT, Account()).as_message(), stash.get(FRESH_FIXTURES, {})
+            session.config.workeroutput[SUMMARY] = summary  # type: ignore[attr-defined]  # of xdist
+
+
+def take_summary(config: pytest.Config, workeroutput: dict[str, Any]) -> None:
+    """Note, in the controller, what there is to say of a worker that has ended."""
+    account, fresh = workeroutput.get(SUMMARY, (None, {}))
+    if account is not None:
+        config.stash.setdefault(LEFT, Account()).add(account)
+        config.stash.setdefault(FRESH_FIXTURES, {}).update(fresh)
