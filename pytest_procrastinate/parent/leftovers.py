@@ -249,14 +249,8 @@ class Leftovers:
                 self._account.lines.append(text)
 
     def _is_of_a_test(self, pid: int) -> bool:
-        """Whether a forked test started it, wherever it is now: by the environment it began with."""
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                _, _, value = (b"\0" + file.read()).partition(b"\0PYTEST_CURRENT_TEST=")
-        except OSError:
-            return False
-        nodeid = os.fsdecode(value.partition(b"\0")[0].rpartition(b" (")[0])
-        settings = self._config.stash[SETTINGS]
+        """Whether a forked test started it, wherever it is now."""
+        nodeid, settings = _test_named_by(pid), self._config.stash[SETTINGS]
         return any(each.forked and item.nodeid == nodeid for item, each in settings.items())
 
     def _strangers(self) -> list[int]:
@@ -272,7 +266,7 @@ class Leftovers:
         if sure:
             return sure
         began = process.started * TICK_SECONDS
-        return [
+        possible = [
             span
             for span in self._spans
             # Numbers are given in order: what a fork server started before has a lower one.
@@ -280,6 +274,11 @@ class Leftovers:
             and began + TICK_SECONDS >= span.began - TICK_SECONDS
             and (span.ended is None or began <= span.ended)
         ]
+        if len(possible) > 1:
+            nodeid = _test_named_by(process.pid)
+            named = [span for span in possible if span.attempt.item.nodeid == nodeid]
+            return named or possible
+        return possible
 
     def _read(self) -> set[bytes]:
         try:
@@ -297,6 +296,16 @@ def _reap(pid: int) -> bool:
         return os.waitpid(pid, os.WNOHANG | _WALL)[0] == pid
     except ChildProcessError:
         return True
+
+
+def _test_named_by(pid: int) -> str:
+    """Return the test that a process's environment named as it began; '' for none."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            _, _, value = (b"\0" + file.read()).partition(b"\0PYTEST_CURRENT_TEST=")
+    except OSError:
+        return ""
+    return os.fsdecode(value.partition(b"\0")[0].rpartition(b" (")[0])
 
 
 def _group_and_session(pid: int) -> tuple[int, int]:

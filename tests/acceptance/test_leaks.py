@@ -206,6 +206,30 @@ def test_what_a_test_leaves_in_the_group_of_pytest_is_its_leftover(run):
     assert left == []
 
 
+def test_of_tests_that_run_together_the_one_that_started_it_left_a_daemon(run):
+    result, left = run(
+        "--forked-leaks=warn",
+        "--forked-jobs=2",
+        source="""
+        import os, pathlib, pytest, subprocess, time
+
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_it(number):
+            options = {"start_new_session": True, "close_fds": True}
+            process = subprocess.Popen(["sleep", f"6{number}"], **options)
+            pathlib.Path(f"pid-{process.pid}").touch()
+            while len(list(pathlib.Path().glob("pid-*"))) < 2:
+                time.sleep(0.01)
+        """,
+    )
+
+    result.assert_outcomes(passed=2)
+    for number in "12":
+        told = f"forked: test_it.py::test_it?{number}? left process * (sleep 6{number})"
+        result.stdout.fnmatch_lines([told])
+    assert left == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("chain", [3, 10000])
 def test_a_process_that_forks_and_ends_again_and_again_is_ended_as_the_run_ends(run, chain):
