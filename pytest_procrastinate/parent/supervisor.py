@@ -284,6 +284,8 @@ class Supervisor:
             return 0.0
         watch.counted_anew = True  # once: that moment is told by the child
         _, began, _, _ = watch.attempt.files.page.read()
+        if not began:  # it has just been forked
+            return limit
         return limit - (time.monotonic() - began)
 
     def _time_stands_still(self, attempt: Attempt) -> bool:

@@ -212,3 +212,40 @@ def test_what_was_set_up_for_tests_after_the_end_of_the_run_is_torn_down_in_sile
     assert len(other.noted("later")) == 1
     assert "raw" not in other.result.stdout.str()
     assert "printed" not in other.result.stdout.str()
+
+
+def test_the_time_of_a_test_begins_with_its_child_once_its_server_is_free_for_it(pytester):
+    pytester.makepyfile(
+        test_it="""
+        import os, pytest, time
+
+        forks = None
+
+        def before_fork():
+            global forks
+            forks = None if forks is None else forks + 1
+
+        def after_fork_in_child():
+            if forks == 2:
+                time.sleep(1.5)
+
+        os.register_at_fork(before=before_fork, after_in_child=after_fork_in_child)
+
+        @pytest.fixture(scope="module")
+        def shared():
+            global forks
+            time.sleep(2)
+            forks = 0
+
+        def test_first(shared): pass
+
+        def test_second():
+            pass  # forked when two seconds are over, and not begun at three
+        """
+    )
+
+    result = pytester.runpytest_subprocess(
+        "--forked", "--forked-jobs=2", "--forked-timeout=3", timeout=60
+    )
+
+    result.assert_outcomes(passed=2)
