@@ -99,6 +99,22 @@ def test_a_test_that_never_started_counts_as_well():
     assert advance(scheduler) == ([1], [1])
 
 
+def test_one_that_will_never_start_is_passed_over_once_it_is_its_turn():
+    scheduler = Scheduler(4, Throttled(1), ahead=3)
+    for key in range(3):
+        scheduler.forked(key)
+
+    scheduler.finished(1)
+    assert scheduler.to_start() == 0
+    scheduler.started(0)
+    scheduler.finished(0)
+
+    assert scheduler.to_start() == 2
+    for key in (0, 1):
+        assert scheduler.to_tell() == key
+        scheduler.told(key)
+
+
 def test_a_started_test_is_started_until_it_has_finished():
     scheduler = make(1)
     scheduler.forked(0)

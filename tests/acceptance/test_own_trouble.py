@@ -223,15 +223,19 @@ def test_where_only_some_can_be_forked_the_others_wait_for_these_to_end(pytester
     result.stdout.fnmatch_lines(["crashed with SIGABRT*"] * 2)
 
 
-def test_where_none_can_be_forked_each_test_says_so(pytester):
+@pytest.mark.parametrize(
+    "args",
+    [["--forked-jobs=1"], ["--forked-jobs=2"], ["--forked-jobs=8"], ["--forked-scope=class"]],
+)
+def test_where_none_can_be_forked_each_test_says_so(pytester, args):
     pytester.makeconftest(FEW_PROCESSES.format(limit=0))
-    pytester.makepyfile("def test_a(): pass\ndef test_b(): pass")
+    pytester.makepyfile("".join(f"def test_{number}(): pass\n" for number in range(5)))
 
-    result = pytester.runpytest_subprocess("-p", "pytest_procrastinate", "--forked")
+    result = pytester.runpytest_subprocess("-p", "pytest_procrastinate", "--forked", *args)
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
-        ["no child could be forked: *Resource temporarily unavailable*", "*2 errors in *"]
+        ["no child could be forked: *Resource temporarily unavailable*", "*5 errors in *"]
     )
 
 
