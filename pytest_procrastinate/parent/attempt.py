@@ -272,7 +272,7 @@ class Attempt:
             self.refuse(refusal)
         elif self.child.error is not None and self.problem is None:
             self.problem = f"its reports cannot be read: {self.child.error}"
-        if self.began:
+        if refusal is None:
             self._blame_test()
         self._gone(self)
         self._finished(self)
