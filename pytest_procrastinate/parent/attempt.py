@@ -193,9 +193,12 @@ class Attempt:
 
     @property
     def _told_to_the_end(self) -> bool:
-        """Whether it told what pytest's own protocol tells; a unit goes on in any case."""
-        ends = "pytest_runtest_logfinish" in self.told or "raised" in self.told
-        return ends or self.settings.scope != "function"
+        """Whether it told what pytest's own protocol tells; a unit goes on where no phase is under way."""
+        if "pytest_runtest_logfinish" in self.told or "raised" in self.told:
+            return True
+        page = self.files.page
+        is_under_way = page.is_of(self.turn) and page.read()[0] != ""
+        return self.settings.scope != "function" and not is_under_way
 
     def _end(self) -> None:
         self.done = True

@@ -108,11 +108,13 @@ def test_after(): pass
 """
 
 
-@pytest.mark.parametrize("leaks", ["kill", "fail"])
-def test_a_test_that_says_itself_that_it_is_over_fails(pytester, leaks):
+@pytest.mark.parametrize(
+    "option", ["--forked-leaks=kill", "--forked-leaks=fail", "--forked-scope=module"]
+)
+def test_a_test_that_says_itself_that_it_is_over_fails(pytester, option):
     pytester.makepyfile(SAYS_IT_IS_OVER)
 
-    told = forked(pytester, f"--forked-leaks={leaks}")
+    told = forked(pytester, option)
 
     verdicts = told.verdicts()
     assert verdicts.pop("test_after") == ["setup passed", "call passed", "teardown passed"]
