@@ -245,7 +245,7 @@ def test_the_time_of_a_test_begins_with_its_child_once_its_server_is_free_for_it
     )
 
     result = pytester.runpytest_subprocess(
-        "--forked", "--forked-jobs=2", "--forked-timeout=3", timeout=60
+        "--forked", "--forked-jobs=2", "--forked-timeout=3", timeout=180
     )
 
     result.assert_outcomes(passed=2)
