@@ -65,19 +65,18 @@ def _used(item: pytest.Item, definitions: Sequence[Any]) -> Sequence[Any]:
 def with_all_asked_for(item: pytest.Item, definition: Any) -> Collection[Any]:
     """Return a fixture and all that it asks for by its arguments, itself or through others.
 
-    Where a fixture that asks overrides others, its name stands for what it overrides
-    (``FixtureRequest._get_active_fixturedef``).
+    In pytest's order: each comes after what it asks for. Where a fixture that asks overrides others,
+    its name stands for what it overrides (``FixtureRequest._get_active_fixturedef``).
     """
-    found = {definition}
+    found: dict[Any, None] = {}
     seen: set[tuple[Any, frozenset[tuple[str, Any]]]] = set()
-    todo: list[tuple[Any, dict[str, Any]]] = [(definition, {})]
-    while todo:
-        asking, overriding = todo.pop()
+
+    def visit(asking: Any, overriding: dict[str, Any]) -> None:
         if len(_visible(item, asking.argname)) > 1:
             overriding = {**overriding, asking.argname: asking}
         state = asking, frozenset(overriding.items())
         if state in seen:
-            continue
+            return
         seen.add(state)
         for name in asking.argnames:
             definitions = list(_visible(item, name))
@@ -85,8 +84,10 @@ def with_all_asked_for(item: pytest.Item, definition: Any) -> Collection[Any]:
                 known = overriding[name] in definitions
                 definitions = definitions[: definitions.index(overriding[name])] if known else []
             if definitions:
-                found.add(definitions[-1])
-                todo.append((definitions[-1], overriding))
+                visit(definitions[-1], overriding)
+        found[asking] = None
+
+    visit(definition, {})
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,11 @@ from _pytest.logging import caplog_records_key
 from _pytest.skipping import evaluate_xfail_marks, xfailed_key
 from _pytest.warnings import catch_warnings_for_item
 
-from pytest_procrastinate.pytest_private.fixtures import _fixture_definitions, fixtures_of
+from pytest_procrastinate.pytest_private.fixtures import (
+    _fixture_definitions,
+    fixtures_of,
+    with_all_asked_for,
+)
 from pytest_procrastinate.pytest_private.hooks import OUTCOMES, _is_pytests_own
 
 
@@ -208,7 +213,8 @@ def repeat_registrations(item: pytest.Item) -> None:
     if not hasattr(pytest.FixtureRequest, "_schedule_finalizers"):
         return
     stack = item.session._setupstate.stack
-    for _, definition, _ in fixtures_of(item):
+    used = [with_all_asked_for(item, definition) for _, definition, _ in fixtures_of(item)]
+    for definition in dict.fromkeys(itertools.chain(*used)):
         for finalizers, _ in stack.values():
             own = next((f for f in finalizers if _owner(f) is definition), None)
             if own is not None:

@@ -323,3 +323,25 @@ class TestC:
 
     other.result.assert_outcomes(passed=2)
     assert steps_of(one) == steps_of(other)
+
+
+def test_what_an_autouse_fixture_asks_for_is_torn_down_in_the_order_of_a_plain_run(pytester):
+    """Pytest 8.0 tears down in order of last use: what a fixture asks for is used before it."""
+    pytester.makepyfile(
+        STEPS
+        + """
+@pytest.fixture(scope="module")
+def asked(request): yield from steps(request)
+@pytest.fixture(scope="module", autouse=True)
+def asking(request, asked): yield from steps(request)
+@pytest.fixture(scope="module")
+def other(request): yield from steps(request)
+def test_1(other): pass
+def test_2(other): pass
+"""
+    )
+
+    one, other = plain(pytester), forked(pytester)
+
+    other.result.assert_outcomes(passed=2)
+    assert steps_of(one) == steps_of(other)
