@@ -41,6 +41,8 @@ class Teller:
         self._repeated = Repeated()
         self.failed = False
         """Whether a report of this test failed."""
+        self._last: tuple[Any, str] | None = None  # what failed last, and how that was told
+        config.pluginmanager.register(self, "forked-teller")
         for name in TELLING:
             divert_hook(config, name, self._receiver(name), keep=KEPT_IN_CHILD)
         divert_terminal(config, lambda text: self.tell("terminal", text))
@@ -116,6 +118,16 @@ class Teller:
         if self._live:
             self.show()
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_exception_interact(self, report: Any) -> Iterator[None]:
+        """Tell a failed report again that a hook has changed since it was told."""
+        result = yield
+        if self._last is not None and self._last[0] is report:
+            now = TELLING["pytest_runtest_logreport"].encode(self._config, {"report": report})
+            if repr(now) != self._last[1]:
+                self.tell("changed", now)
+        return result
+
     def show(self) -> None:
         """Return when all that was told is shown: this process writes to the terminal next.
 
@@ -152,6 +164,8 @@ class Teller:
                 if notes is not None:
                     self.tell("junit", notes)
             payload = encode(self._config, arguments)
+            if is_report and arguments["report"].failed:
+                self._last = arguments["report"], repr(payload)  # a copy: they share their lists
             self.tell(name, self._repeated.leave_out(payload) if repeats else payload)
             if is_report and self._page is not None and ends_phase(payload):
                 self._page.enter("")

@@ -16,7 +16,9 @@ from pytest_procrastinate.pytest_private import (
     write_to_terminal,
 )
 
-WARNING = "pytest_warning_recorded"
+REPORT, WARNING = "pytest_runtest_logreport", "pytest_warning_recorded"
+CHANGED = "changed"  # the report told last: by ``pytest_exception_interact``
+LAST_TOLD = pytest.StashKey[pytest.TestReport]()
 CAPTURED_LAST = tuple(f"Captured {kind} teardown" for kind in ("stdout", "stderr", "log"))
 """The sections that pytest adds as a teardown ends, in its order."""
 
@@ -45,6 +47,8 @@ def replay(item: pytest.Item | pytest.Session, name: str, payload: Any) -> None:
     arguments = _understand(item.config, name, payload)
     telling = TELLING.get(name)
     if telling is not None:
+        if name == REPORT:
+            item.stash[LAST_TOLD] = arguments["report"]
         hook = getattr(item.ihook, name)
         if telling.historic:
             hook.call_historic(kwargs=arguments)
@@ -75,8 +79,8 @@ def _understand(config: pytest.Config, name: str, payload: Any) -> dict[str, Any
     :raises NonsenseError: It makes no sense; the child may have been out of its mind.
     """
     try:
-        if name in TELLING:
-            return TELLING[name].decode(config, payload)
+        if name in TELLING or name == CHANGED:
+            return TELLING[REPORT if name == CHANGED else name].decode(config, payload)
         match name, payload:
             case ("junit", _):
                 return check_junit_notes(payload)
@@ -105,9 +109,12 @@ def replay_all(
     """
     for position, (name, payload) in enumerate(messages):
         try:
-            if name == "pytest_runtest_logreport" and payload[0].get("when") == "teardown":
+            if name == REPORT and payload[0].get("when") == "teardown":
                 report = _understand(item.config, name, payload)["report"]
                 tell_teardown(item, report, scope_messages)
+            elif name == CHANGED:
+                report = _understand(item.config, name, payload)["report"]
+                _change_last(item, report, scope_messages)
             else:
                 replay(item, name, payload)
         except NonsenseError as error:
@@ -131,7 +138,21 @@ def tell_teardown(
         replay(item, name, payload)
     for of_scopes in _reports(item, scope_messages):
         _merge(report, of_scopes)
+    item.stash[LAST_TOLD] = report
     item.ihook.pytest_runtest_logreport(report=report)
+
+
+def _change_last(
+    item: pytest.Item, report: pytest.TestReport, scope_messages: list[tuple[str, Any]]
+) -> None:
+    """Make the report that was told last what it has become since: who keeps it shows it so."""
+    last: Any = item.stash.get(LAST_TOLD, None)
+    if type(last) is not type(report) or last.when != report.when:
+        raise NonsenseError("a report has changed that was not told")
+    if report.when == "teardown":
+        for of_scopes in _reports(item, scope_messages):
+            _merge(report, of_scopes)
+    vars(last).update(vars(report))
 
 
 def tell_after_scopes(
@@ -148,7 +169,7 @@ def tell_after_scopes(
             if {**payload, "is_noted": True} in warned:
                 continue
             warned = [*warned, payload]
-        if name != "pytest_runtest_logreport":
+        if name != REPORT:
             replay(item, name, payload)
 
 
@@ -163,7 +184,7 @@ def tell_failed_scopes(item: pytest.Item, scope_messages: list[tuple[str, Any]])
 
 def _reports(item: pytest.Item, messages: list[tuple[str, Any]]) -> Iterator[pytest.TestReport]:
     for name, payload in messages:
-        if name == "pytest_runtest_logreport":
+        if name == REPORT:
             yield TELLING[name].decode(item.config, payload)["report"]
 
 
@@ -184,7 +205,7 @@ def fail_for(left: list[str], messages: list[tuple[str, Any]]) -> list[tuple[str
     text = f"left behind: {', '.join(left)} (--forked-leaks=fail)"
     told = list(messages)
     for position, (name, payload) in enumerate(told):
-        if name == "pytest_runtest_logreport" and payload[0].get("when") == "teardown":
+        if name in (REPORT, CHANGED) and payload[0].get("when") == "teardown":
             data, strokes = payload
             if data["outcome"] == "failed":
                 data = {**data, "sections": [*data["sections"], ("Leftovers", text)]}

@@ -41,7 +41,7 @@ def test_after(): pass
     "names",
     [
         [*TELLING, "no such name"],
-        ["junit", "terminal", "told", "stop", "raised"],
+        ["junit", "terminal", "told", "stop", "raised", "changed"],
         ["property", "xfail", "left", "leaves", "show"],
     ],
     ids=", ".join,

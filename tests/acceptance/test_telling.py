@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from comparing import assert_same, assert_same_lines, compare, compare_junitxml
+from comparing import assert_same, assert_same_lines, compare, compare_junitxml, forked, plain
 
 OUTCOMES = """
 import logging, os, pytest, sys, unittest, warnings
@@ -280,6 +280,48 @@ def test_exception_interact_is_called_once_for_each_failure(pytester):
 
     assert_same_lines(*[[str(note[1:]) for note in t.noted("interact")] for t in (one, other)])
     assert len(one.noted("interact")) == 2
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_what_is_added_to_a_failure_after_it_was_told_is_in_the_summary(pytester, jobs):
+    """By ``pytest_exception_interact``, which comes after ``pytest_runtest_logreport``."""
+    pytester.makeconftest(
+        """
+        def pytest_exception_interact(node, call, report):
+            report.sections.append(("Screenshot", f"of {node.name} in {call.when}"))
+            if node.name == "test_other_text":
+                report.longrepr = "another text"
+        """
+    )
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def shared():
+            yield
+            print("shared ends")
+        @pytest.fixture
+        def broken(): raise KeyError("broken")
+        @pytest.fixture
+        def untidy():
+            yield
+            raise OSError("untidy")
+        def test_pass(shared): pass
+        def test_fail(shared): raise OSError("it failed")
+        def test_other_text(shared): raise OSError("it failed")
+        def test_error(broken): pass
+        def test_untidy(shared, untidy): pass
+        """
+    )
+
+    told = plain(pytester), forked(pytester, f"--forked-jobs={jobs}")
+
+    outputs = [each.result.outlines for each in told]
+    screenshots = [[line for line in lines if line.startswith("of test_")] for lines in outputs]
+    assert_same_lines(*screenshots)
+    assert len(screenshots[0]) == 4
+    assert [lines.count("another text") for lines in outputs] == [1, 1]
 
 
 def test_report_attributes_of_a_conftest_arrive(pytester):
