@@ -343,24 +343,20 @@ class Server:
 
     def _narrower_left(self, narrower: Narrower, index: int, frames: bytes, died: object) -> None:
         """Go on leaving, now that a narrower server has left its scopes."""
-        self._add_below(index, frames, died)
         if self._leaving[index][2] in narrower.tests:
             del self._leaving[index]  # only scopes below its own have ended
-            self.service.tell(("left", index, *self._left_below.pop(index)))
+            self.service.tell(("left", index, frames, died))
         else:
             narrower.dismiss()
             self.narrowers.remove(narrower)
+            self._left_below[index] = frames, died
 
     def _narrower_died(self, narrower: Narrower, ending: Ending) -> None:
         """Serve its tests here again; if it died while it left its scopes, that is told."""
         if narrower in self.narrowers:
             self.narrowers.remove(narrower)
         for index in narrower.leaving:
-            self._add_below(index, b"", ending.as_message())
-
-    def _add_below(self, index: int, frames: bytes, died: object) -> None:
-        before, died_before = self._left_below.get(index, (b"", None))
-        self._left_below[index] = before + frames, died_before or died
+            self._left_below[index] = b"", ending.as_message()
 
     # --- leaving scopes -----------------------------------------------------------------------
 
@@ -370,7 +366,8 @@ class Server:
         Once no test runs any more that may use them: False as long as one does.
         """
         program, nextitem, next_index = self._leaving[index]
-        if (narrower := self._narrower_for(program)) is not None:
+        narrower = self._narrower_for(program)
+        if narrower is not None and index not in self._left_below:  # else it began after the test
             if index not in narrower.leaving:
                 narrower.leave(index, next_index, program, stops=self._ends)
             return False

@@ -249,3 +249,41 @@ def test_the_time_of_a_test_begins_with_its_child_once_its_server_is_free_for_it
     )
 
     result.assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("deed", ["assert 0, 'it ends badly'", "os.abort()"])
+def test_what_a_class_ends_with_is_told_though_its_module_has_begun_beside_it(pytester, deed):
+    """Their servers are siblings: the module has nothing set up before the class is over."""
+    pytester.makepyfile(
+        f"""
+        import os, pytest
+
+        for name in ("runs", "ends"):
+            os.path.exists(name) or os.mkfifo(name)
+
+        @pytest.fixture(scope="session")
+        def broad(): yield
+
+        @pytest.fixture(scope="module")
+        def narrow(broad): yield
+
+        def test_first(broad): pass
+
+        class TestC:
+            @classmethod
+            def teardown_class(cls):
+                open("ends", "w").close()
+                print("last words of the class")
+                {deed}
+            def test_waits(self): open("runs").close()
+
+        def test_beside(narrow):
+            open("runs", "w").close()
+            open("ends").close()
+        """
+    )
+
+    told = forked(pytester, "--forked-jobs=2")
+
+    told.result.assert_outcomes(passed=3, errors=1)
+    told.result.stdout.fnmatch_lines(["*ERROR at teardown of TestC.test_waits*", "last words*"])
