@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from _pytest import assertion, runner
 from _pytest.logging import caplog_records_key
-from _pytest.skipping import evaluate_xfail_marks, xfailed_key
+from _pytest.skipping import evaluate_skip_marks, evaluate_xfail_marks, xfailed_key
 from _pytest.warnings import catch_warnings_for_item
 
 from pytest_procrastinate.pytest_private.fixtures import (
@@ -299,7 +299,8 @@ def tear_down_scopes(
     item._report_sections.clear()
     item.stash[caplog_records_key] = {}
     with contextlib.suppress(*OUTCOMES):  # then its own protocol has told so
-        item.stash[xfailed_key] = evaluate_xfail_marks(item)
+        if evaluate_skip_marks(item) is None:
+            item.stash[xfailed_key] = evaluate_xfail_marks(item)
     ihook: Any = item.ihook if record_warning is None else _Recorder(record_warning)
     with (
         contextlib.contextmanager(assertion.pytest_runtest_protocol)(item),  # explains assertions

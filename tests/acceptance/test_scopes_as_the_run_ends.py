@@ -245,3 +245,27 @@ def test_ctrl_c_ends_what_is_torn_down_as_the_run_ends(pytester):
 
     assert told.status == pytest.ExitCode.INTERRUPTED
     assert len(told.noted("begins")) == 1
+
+
+def test_scopes_that_fail_with_a_skipped_test_are_not_what_its_xfail_mark_expects(pytester):
+    """Plain pytest looks at that mark only where the test is not skipped."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def broad():
+            yield
+            assert 0, "broad ends badly"
+        @pytest.fixture(scope="module")
+        def narrow(broad): yield
+        def test_first(narrow): pass
+        @pytest.mark.skip
+        @pytest.mark.xfail
+        def test_last(narrow): pass
+        """
+    )
+
+    _, other = compare(pytester)
+
+    other.result.assert_outcomes(passed=1, skipped=1, errors=1)
