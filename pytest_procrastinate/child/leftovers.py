@@ -17,30 +17,24 @@ class OwnThings:
 
     def __init__(self, *, descriptors: bool) -> None:
         self._descriptors = _open_descriptors() if descriptors else None
-        self._told: set[threading.Thread] = set()
 
     def left(self) -> tuple[list[str], list[str]]:
-        """Return threads that would keep a process alive, and descriptors that were not closed.
-
-        Each once: the next test of the same child did not leave it.
-        """
+        """Return threads that would keep a process alive, and descriptors that were not closed."""
         threads = []
         if threading.active_count() > 1:
             for thread in threading.enumerate():
-                if thread is threading.main_thread() or thread.daemon or thread in self._told:
+                if thread is threading.main_thread() or thread.daemon:
                     continue
                 if thread is not threading.current_thread():
                     with contextlib.suppress(RuntimeError):
                         thread.join(SETTLE_SECONDS)
                     if thread.is_alive():
-                        self._told.add(thread)
                         threads.append(f"thread {thread.name!r}")
         descriptors = []
         if self._descriptors is not None:
-            before, self._descriptors = self._descriptors, _open_descriptors()
-            for number, target in self._descriptors.items():
+            for number, target in _open_descriptors().items():
                 # What the standard ones lead to is pytest's affair: it captures them, or not.
-                if number > 2 and before.get(number) != target:
+                if number > 2 and self._descriptors.get(number) != target:
                     descriptors.append(f"descriptor {number} ({target})")
         return threads, descriptors
 

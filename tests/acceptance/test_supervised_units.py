@@ -56,39 +56,6 @@ def test_what_a_unit_leaves_running_is_told_with_its_last_test(pytester, leaks, 
     assert told.verdicts()["test_leaves"] == ["setup passed", "call passed", "teardown passed"]
 
 
-@pytest.mark.parametrize(
-    ("leaks", "outcomes", "told"),
-    [
-        ("kill", {"passed": 3}, ["forked: ended 1 thread left by 1 test *"]),
-        ("warn", {"passed": 3}, ["forked: *::test_leaves left *", "forked: *::test_leaves left *"]),
-        ("fail", {"passed": 3, "errors": 1}, ["ERROR *::test_leaves - left behind: *"]),
-    ],
-)
-def test_threads_and_descriptors_are_left_by_the_test_of_a_unit_that_left_them(
-    pytester, leaks, outcomes, told
-):
-    pytester.makepyfile(
-        """
-        import os, threading, time
-
-        def test_first(): pass
-
-        def test_leaves():
-            threading.Thread(target=time.sleep, args=(60,), name="left").start()
-            os.open(os.devnull, os.O_RDONLY)
-
-        def test_last(): pass
-        """
-    )
-
-    result = forked(pytester, "--forked-scope=module", f"--forked-leaks={leaks}").result
-
-    result.assert_outcomes(**outcomes)
-    lines = [line for line in result.outlines if line.startswith(("forked: ", "ERROR "))]
-    assert len(lines) == len(told)
-    result.stdout.fnmatch_lines(told)
-
-
 def test_a_unit_whose_child_can_tell_no_more_goes_on_in_a_new_one(pytester):
     pytester.makepyfile(
         """
