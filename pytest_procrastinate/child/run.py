@@ -171,6 +171,9 @@ class ChildProgram:
             tear_down_rest(self.prepared)
         self.prepared.call_hook("pytest_forked_child_ending", self.item)
         flush_output(self.prepared.flush_c)
+        if left := self.prepared.marker.things_left():
+            # Before, what several tests of this child share would seem to be left.
+            self.prepared.teller.tell("left", left)
         self.tell_end(raised)
         if self.prepared.teller.failed and stop_is_found_outside(self.item.config):
             settings = self.item.config.stash[SETTINGS][self.item]
@@ -180,8 +183,6 @@ class ChildProgram:
     def tell_end(self, raised: tuple[object, ...] | None) -> None:
         """Tell that all is told."""
         session, teller = self.prepared.session, self.prepared.teller
-        if left := self.prepared.marker.things_left():
-            teller.tell("left", left)
         if raised is not None:
             teller.tell("raised", raised)
         elif session.shouldstop or session.shouldfail:

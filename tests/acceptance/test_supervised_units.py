@@ -56,6 +56,46 @@ def test_what_a_unit_leaves_running_is_told_with_its_last_test(pytester, leaks, 
     assert told.verdicts()["test_leaves"] == ["setup passed", "call passed", "teardown passed"]
 
 
+@pytest.mark.parametrize(
+    ("leaks", "outcomes", "line"),
+    [
+        ("kill", {"passed": 3}, "forked: ended 1 thread left by 1 test *"),
+        ("warn", {"passed": 3}, "forked: *::test_last left thread 'test left it'"),
+        ("fail", {"passed": 3, "errors": 1}, "left behind: thread 'test left it' *"),
+    ],
+)
+def test_a_thread_that_a_unit_leaves_is_told_once_and_none_that_ends_with_it(
+    pytester, leaks, outcomes, line
+):
+    pytester.makepyfile(
+        """
+        import pytest, threading
+
+        @pytest.fixture(scope="module", autouse=True)
+        def ends_with_its_module():
+            stop = threading.Event()
+            thread = threading.Thread(target=stop.wait, name="ends with its module")
+            thread.start()
+            with open("unit", "w"):
+                yield
+            stop.set()
+            thread.join()
+
+        def test_first(): pass
+        def test_leaves(): threading.Thread(target=threading.Event().wait, name="test left it").start()
+        def test_last(): pass
+        """
+    )
+
+    told = forked(pytester, "--forked-scope=module", f"--forked-leaks={leaks}")
+
+    told.result.assert_outcomes(**outcomes)
+    told.result.stdout.fnmatch_lines([line])
+    told.result.stdout.no_fnmatch_line("*ends with its module*")
+    told.result.stdout.no_fnmatch_line("*left descriptor*")
+    assert told.verdicts()["test_leaves"] == ["setup passed", "call passed", "teardown passed"]
+
+
 def test_a_unit_whose_child_can_tell_no_more_goes_on_in_a_new_one(pytester):
     pytester.makepyfile(
         """
