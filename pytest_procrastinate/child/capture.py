@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import faulthandler
-import os
 
 import pytest
 
 from pytest_procrastinate.child.files import ChildFiles
+from pytest_procrastinate.process.unpatched import os
 from pytest_procrastinate.pytest_private import CaptureFiles, HeldCapture, LogFile
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import mmap
-import os
 import struct
 import tempfile
-import time
 from collections.abc import Sequence
 
 from pytest_procrastinate.process.cleanup import high_duplicate
 from pytest_procrastinate.process.own_pid import own_pid
+from pytest_procrastinate.process.unpatched import os, time
 
 PHASES = ("", "setup", "call", "teardown")
 PAGE_BYTES = 1 << 18
@@ -35,8 +34,6 @@ _FRAMES_AT = _NOTE_AT + _NOTE_BYTES
 class Page:
     """The shared page of one child: the phase it is in, and the frames it has not sent yet."""
 
-    # Of the class, and so out of reach of tests that patch modules: os, time, and ours (freezegun).
-    _now = staticmethod(time.monotonic)
     _own_pid = staticmethod(own_pid)
 
     def __init__(self, descriptor: int) -> None:
@@ -52,7 +49,7 @@ class Page:
         self._turn = turn
         self._untold = self._phase = 0
         self.note("", "", 0)
-        self._began = self._phase_began = self._now()
+        self._began = self._phase_began = time.monotonic()
         self._write()
 
     def enter(self, phase: str) -> None:
@@ -60,7 +57,7 @@ class Page:
         if not self.is_ours():
             return
         self._phase = PHASES.index(phase)
-        self._phase_began = self._now()
+        self._phase_began = time.monotonic()
         self._write()
 
     def note(self, name: str, nodeid: str, index: int) -> None:

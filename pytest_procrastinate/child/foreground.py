@@ -7,12 +7,12 @@ from it (SIGTTIN) is given it by the pytest process, which takes it back when th
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import Any
 
 import pytest
 
 from pytest_procrastinate.child.supervised import TimedPhases
+from pytest_procrastinate.process.unpatched import os
 
 
 class Foreground:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
+
+from pytest_procrastinate.process.unpatched import os
 
 SETTLE_SECONDS = 0.2  # for threads that are on their way out
 

@@ -7,7 +7,6 @@ handled in C, so that stacks are written also while C code holds the GIL.
 from __future__ import annotations
 
 import faulthandler
-import os
 import re
 import signal
 import sys
@@ -27,6 +26,7 @@ from pytest_procrastinate.process.cleanup import (
 )
 from pytest_procrastinate.process.limits import Limits, MemoryLimit
 from pytest_procrastinate.process.own_pid import own_pid
+from pytest_procrastinate.process.unpatched import os
 from pytest_procrastinate.quantities import write_duration
 
 # Real-time signals from the upper end, which neither glibc nor a runtime takes for itself.

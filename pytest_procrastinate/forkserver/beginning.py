@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import os
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,6 +23,7 @@ from pytest_procrastinate.process.child import Channel, InChild
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.manager import ForkError
 from pytest_procrastinate.process.remote import Order
+from pytest_procrastinate.process.unpatched import os
 from pytest_procrastinate.pytest_private import (
     OUTCOMES,
     anything_to_tear_down,

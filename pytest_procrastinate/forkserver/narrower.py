@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from pytest_procrastinate.child.run import ChildProgram
@@ -10,6 +9,7 @@ from pytest_procrastinate.process.child import ChildProcess, State
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.remote import Order, RemoteForker, RemoteService
+from pytest_procrastinate.process.unpatched import os
 from pytest_procrastinate.pytest_private import repeat_registrations
 
 

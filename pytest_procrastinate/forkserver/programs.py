@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 from collections.abc import Sequence
 
 import pytest
@@ -14,6 +13,7 @@ from pytest_procrastinate.child.run import ChildProgram, Prepared
 from pytest_procrastinate.forkserver.sharing import Sharing
 from pytest_procrastinate.process.cleanup import runs_of
 from pytest_procrastinate.process.remote import Order
+from pytest_procrastinate.process.unpatched import os
 
 LOCATED_AT_ONCE = 200  # items; more at a time would hold up the first test
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import stat
 import sys
 import threading
+
+from pytest_procrastinate.process.unpatched import os
 
 FORK_SAFE_LIBRARIES = {
     "openblas": "stops its threads before a fork and starts new ones after it (pthread_atfork)",

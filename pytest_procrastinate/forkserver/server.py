@@ -7,7 +7,6 @@ where the test's own set-up begins: the child goes on as if nothing had happened
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -40,6 +39,7 @@ from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.remote import Order, RemoteForker, RemoteService
 from pytest_procrastinate.process.task import Endpoint
+from pytest_procrastinate.process.unpatched import os
 from pytest_procrastinate.pytest_private import (
     Inherited,
     anything_to_tear_down,

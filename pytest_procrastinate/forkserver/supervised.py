@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import time
 from collections.abc import Callable, Collection
 from types import FrameType
 
@@ -14,6 +12,7 @@ from pytest_procrastinate.process.child import ChildProcess
 from pytest_procrastinate.process.cleanup import die_with_parent, lead_own_group
 from pytest_procrastinate.process.leftovers import descendants
 from pytest_procrastinate.process.manager import ProcessManager
+from pytest_procrastinate.process.unpatched import os, time
 
 DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from pytest_procrastinate.child.run import ChildProgram
 from pytest_procrastinate.process.manager import ProcessManager
 from pytest_procrastinate.process.remote import Order
+from pytest_procrastinate.process.unpatched import os
 
 
 class Turns:

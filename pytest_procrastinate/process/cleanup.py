@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import FrameType
 
 from pytest_procrastinate.process.leftovers import prctl
+from pytest_procrastinate.process.unpatched import os
 
 Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 

@@ -8,8 +8,9 @@ cannot be stuck in one.
 from __future__ import annotations
 
 import enum
-import time
 from collections.abc import Callable
+
+from pytest_procrastinate.process.unpatched import time
 
 
 class Clock:

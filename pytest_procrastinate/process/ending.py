@@ -6,10 +6,11 @@ and why, is known only to who did it; they say so with :meth:`Ending.with_cause`
 
 from __future__ import annotations
 
-import os
 import signal
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal, get_args
+
+from pytest_procrastinate.process.unpatched import os
 
 if TYPE_CHECKING:
     import resource

@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import math
 import multiprocessing.process
-import os
 import select
 import subprocess
-import time
 from collections.abc import Collection
 from typing import Any
+
+from pytest_procrastinate.process.unpatched import os, time
 
 LOOK_SECONDS = 0.01  # between looks at a process whose end nothing announces
 UNKNOWN_STATUS = 0  # what Popen says itself of a process whose status somebody else has taken

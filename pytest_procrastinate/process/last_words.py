@@ -10,10 +10,11 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import mmap
-import os
 import signal
 import sys
 from collections.abc import Callable
+
+from pytest_procrastinate.process.unpatched import os
 
 FATAL = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 SECONDS_AT_MOST = 2

@@ -15,14 +15,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import enum
-import os
 import select
 import shlex
 import signal
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from pytest_procrastinate.process.unpatched import os, time
 
 Identity = tuple[int, int]
 """Pid and start time of a process: unlike a pid, never given to another."""

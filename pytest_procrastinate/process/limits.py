@@ -12,14 +12,13 @@ on Linux (setrlimit(2)).
 from __future__ import annotations
 
 import math
-import os
 import resource
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_procrastinate.process.ending import Ending, name_signal
+from pytest_procrastinate.process.unpatched import os, time
 
 CPU_GRACE_SECONDS = 5
 """Between SIGXCPU, which can be caught, and the hard limit's SIGKILL; CPU time."""

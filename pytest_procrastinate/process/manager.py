@@ -7,10 +7,7 @@ no strategy": how many children are right, and which comes next, is not its busi
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import socket
-import time
 import weakref
 from collections.abc import Callable
 from selectors import EVENT_READ, BaseSelector, DefaultSelector
@@ -27,6 +24,7 @@ from pytest_procrastinate.process.child import (
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.own_pid import own_pid
 from pytest_procrastinate.process.task import Result, Task
+from pytest_procrastinate.process.unpatched import os, socket, time
 from pytest_procrastinate.process.waiting import Waiter, default_waiter
 
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL when nobody says otherwise

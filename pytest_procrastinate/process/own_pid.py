@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import mmap
-import os
 import sys
+
+from pytest_procrastinate.process.unpatched import os
 
 _MADV_WIPEONFORK = 18  # linux/mman.h, from Linux 4.14 on
 
@@ -13,11 +14,10 @@ class OwnPid:
     """Returns this process's id, as :func:`os.getpid`, and asks for it once.
 
     In whatever is forked, by Python or by C, the kernel wipes the note that it is known. Where it does
-    not, each call asks. Made before a test may have patched :func:`os.getpid`, and out of its reach.
+    not, each call asks.
     """
 
     def __init__(self) -> None:
-        self._getpid = os.getpid
         self._pid = 0
         self._known: mmap.mmap | None = None
         if sys.platform == "linux":
@@ -31,9 +31,9 @@ class OwnPid:
     def __call__(self) -> int:
         known = self._known
         if known is None:
-            return self._getpid()
+            return os.getpid()
         if not known[0]:
-            self._pid = self._getpid()
+            self._pid = os.getpid()
             known[0] = 1
         return self._pid
 

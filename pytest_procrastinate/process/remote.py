@@ -11,10 +11,8 @@ import array
 import collections
 import contextlib
 import dataclasses
-import os
 import selectors
 import signal
-import socket
 from collections.abc import Callable, Sequence
 
 from pytest_procrastinate.process.child import NO_SIGNAL, ChildProcess, State
@@ -23,6 +21,7 @@ from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError, encode
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.task import Result
+from pytest_procrastinate.process.unpatched import os, socket
 
 CHUNK_BYTES = 1 << 16
 SERVER_DIED = "the fork server died"

@@ -8,9 +8,7 @@ manager's affair; this room tells it when to ask, and asks.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from types import FrameType
 from typing import Protocol
 
 from pytest_procrastinate.process.ending import Ending
+from pytest_procrastinate.process.unpatched import os, socket
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import contextlib
 import faulthandler
 import functools
 import io
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +14,8 @@ from _pytest._io.wcwidth import wcswidth
 from _pytest.capture import CaptureFixture
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 from _pytest.terminal import TerminalReporter
+
+from pytest_procrastinate.process.unpatched import os
 
 MOST_CAPTURED_BYTES = 128 << 20  # told of one phase: half of what a message can hold
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import time
 
 import pytest
 from managing import Act, Heard, descriptors, finish, run, step_until
 from watching import HANG_SECONDS, every_waiter, needs_pidfds
 
+from pytest_procrastinate.process import unpatched
 from pytest_procrastinate.process.child import InChild, State
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.waiting import PidfdWaiter
@@ -86,7 +86,7 @@ def test_a_fork_that_fails_is_an_error_and_leaves_nothing(manager, monkeypatch, 
     before = descriptors()
     task = Act(lambda channel: channel("here"))
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fork", failing(number))
+        patch.setattr(unpatched.os, "fork", failing(number))
         with pytest.raises(ForkError) as caught:
             manager.create_process(task, task.result.completed)
 
@@ -99,7 +99,7 @@ def test_a_fork_that_fails_is_an_error_and_leaves_nothing(manager, monkeypatch, 
 
 def test_a_socket_that_fails_is_an_error_and_leaves_nothing(manager, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(socket, "socketpair", failing(errno.EMFILE))
+        patch.setattr(unpatched.socket, "socketpair", failing(errno.EMFILE))
         with pytest.raises(ForkError, match="Too many open files"):
             manager.create_process(Act(lambda channel: None))
 
@@ -125,7 +125,7 @@ def test_set_up_without_descriptors_leaves_nothing(monkeypatch):
     manager = ProcessManager()
     before = descriptors()
     with monkeypatch.context() as patch:
-        patch.setattr(socket, "socketpair", failing(errno.EMFILE))
+        patch.setattr(unpatched.socket, "socketpair", failing(errno.EMFILE))
         with pytest.raises(OSError, match="Too many open files"):
             manager.setup()
 
@@ -155,7 +155,7 @@ def test_without_a_descriptor_for_a_pidfd_the_end_is_noticed_all_the_same(
     manager.setup()
     completed = []
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pidfd_open", failing(errno.EMFILE))
+        patch.setattr(unpatched.os, "pidfd_open", failing(errno.EMFILE))
         task = Act(gate.wait, result)
         child = manager.create_process(task, completed.append)
     manager.step(0)  # it runs: this cannot be what notices its end

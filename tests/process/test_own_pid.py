@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from pytest_procrastinate.process import unpatched
 from pytest_procrastinate.process.own_pid import OwnPid
 
 
@@ -33,7 +34,7 @@ def test_each_process_has_its_own(fork):
 @pytest.mark.skipif(sys.platform != "linux", reason="needs madvise(2) of Linux")
 def test_it_is_asked_for_once(monkeypatch):
     asked = []
-    monkeypatch.setattr(os, "getpid", lambda: asked.append(True) or 7)
+    monkeypatch.setattr(unpatched.os, "getpid", lambda: asked.append(True) or 7)
     own_pid = OwnPid()
 
     assert [own_pid() for _ in range(3)] == [7, 7, 7]
