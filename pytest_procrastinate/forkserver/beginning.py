@@ -61,20 +61,24 @@ class Beginning:
         self._order_here, self._channel_here = order, channel
         program.point_here()
         program.begin(channel, word)
+        unwound: PassOn | None = None
         try:
             raised = program.run_protocol()
-        except StartOver:
+        except PassOn as how:
+            unwound = how
+        # Not in the handler: what a child raises would have been raised "during handling" of ours.
+        if unwound is not None:
             leave_item(self._server.session, program.item)
+            if not isinstance(unwound, StartOver):
+                channel.close()
+                return
+            del unwound
             program.files.clear()
             if self._server.sharing.is_complete(program.item):
                 channel.close()
                 self._server.fork(self._order_here, program, word)
             else:  # what else it shares is still to be set up here
                 self.begin(self._order_here, program, channel, word)
-            return
-        except PassOn:
-            channel.close()
-            leave_item(self._server.session, program.item)
             return
         if self._current is None:  # the child
             self._server.machinery.leave_child(lambda: program.go_on(self._channel_here, raised))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from comparing import forked
+from comparing import assert_same, forked, plain
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux's /proc")
 
@@ -353,3 +353,46 @@ def test_beside_a_fixture_that_is_not_shared_others_are_still_set_up_once(pytest
 
     told.result.assert_outcomes(passed=3)
     assert len(told.noted("up")) == len(told.noted("down")) == 1
+
+
+def test_beside_a_fixture_that_is_not_shared_no_exception_of_ours_is_being_handled(pytester):
+    pytester.makepyfile(
+        """
+        import pytest, socket, sys, traceback
+
+        @pytest.fixture(scope="session")
+        def server():
+            with socket.socket():
+                yield "served"
+
+        @pytest.fixture(scope="module")
+        def asks_as_it_runs(request): return request.getfixturevalue("server")
+
+        @pytest.fixture(scope="module")
+        def other(): return []
+
+        def test_first(asks_as_it_runs, other):
+            assert sys.exc_info() == (None, None, None)
+            print(traceback.format_exc())
+
+        def test_next(server, other): print(traceback.format_exc())
+
+        def test_fails(server):
+            try:
+                raise ValueError("the first")
+            except ValueError as error:
+                assert error.__context__ is None
+                raise
+
+        class TestClass:
+            @pytest.fixture(scope="class")
+            @classmethod
+            def of_class(cls):
+                with socket.socket():
+                    yield "served"
+
+            def test_of_class(self, of_class): assert 0
+        """
+    )
+
+    assert_same(plain(pytester), forked(pytester), output=False)
