@@ -7,7 +7,6 @@ any death. The pytest process makes them, a child writes, the pytest process rea
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import mmap
 import struct
 import tempfile
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 
 from pytest_procrastinate.process.cleanup import high_duplicate
 from pytest_procrastinate.process.own_pid import own_pid
-from pytest_procrastinate.process.unpatched import os, time
+from pytest_procrastinate.process.unpatched import fcntl, os, time
 
 PHASES = ("", "setup", "call", "teardown")
 PAGE_BYTES = 1 << 18

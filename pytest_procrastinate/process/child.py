@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import fcntl
 import sys
 import termios
 import traceback
@@ -19,7 +18,7 @@ from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError, encode
 from pytest_procrastinate.process.log_handlers import log_handlers_at_rest
 from pytest_procrastinate.process.task import Result
-from pytest_procrastinate.process.unpatched import os, socket
+from pytest_procrastinate.process.unpatched import fcntl, os, socket
 
 CHUNK_BYTES = 1 << 18  # one read empties a full socket buffer (208 KiB by default on Linux)
 MAX_TOLD_BYTES = 1 << 30  # what one child may tell; more is a child that writes for ever

@@ -7,14 +7,13 @@ before anything of the task; the parent prepares what they are given.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import FrameType
 
 from pytest_procrastinate.process.leftovers import prctl
-from pytest_procrastinate.process.unpatched import os
+from pytest_procrastinate.process.unpatched import fcntl, os
 
 Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 

@@ -11,6 +11,7 @@ Namespaces, not modules: these tools look for modules and functions in every mod
 from __future__ import annotations
 
 import _socket
+import fcntl as _fcntl
 import os as _os
 import socket as _socket_module
 import time as _time
@@ -31,10 +32,12 @@ def _socketpair() -> tuple[_Socket, _Socket]:
 
 
 if TYPE_CHECKING:
+    import fcntl as fcntl
     import os as os
     import socket as socket
     import time as time
 else:
+    fcntl = SimpleNamespace(**vars(_fcntl))
     os = SimpleNamespace(**vars(_os))
     socket = SimpleNamespace(**{**vars(_socket_module), "socketpair": _socketpair})
     time = SimpleNamespace(**vars(_time))

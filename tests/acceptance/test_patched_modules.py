@@ -60,7 +60,7 @@ def test_a_broader_fixture_may_forbid_sockets_files_and_clocks(pytester, options
     )
     pytester.makepyfile(
         """
-        import os, pytest, socket, time
+        import fcntl, os, pytest, socket, time
 
         @pytest.fixture(scope="session")
         def of_session(): return []
@@ -71,6 +71,7 @@ def test_a_broader_fixture_may_forbid_sockets_files_and_clocks(pytester, options
             with pytest.MonkeyPatch.context() as patch:
                 for name in ("write", "read", "pread", "lseek", "ftruncate", "listdir", "kill"):
                     patch.setattr(os, name, forbid)
+                patch.setattr(fcntl, "fcntl", forbid)
                 patch.setattr(time, "monotonic", lambda: 0.0)
                 yield
 

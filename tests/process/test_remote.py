@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import socket
 
 import pytest
 from managing import descriptors, step_until
 from serving import Owner, tell
 from watching import HANG_SECONDS, every_waiter
 
+from pytest_procrastinate.process import unpatched
 from pytest_procrastinate.process.child import State
 from pytest_procrastinate.process.frames import FrameError
 from pytest_procrastinate.process.manager import ForkError
@@ -141,7 +141,7 @@ def test_without_descriptors_an_order_is_an_error_and_leaves_nothing(manager, mo
     owner = Owner(manager, act=tell)
     before = descriptors()
     with monkeypatch.context() as patch:
-        patch.setattr(socket, "socketpair", fail)
+        patch.setattr(unpatched.socket, "socketpair", fail)
         with pytest.raises(ForkError, match="fork server: Too many open files"):
             owner.order("act")
     with pytest.raises(ForkError, match="Bad file descriptor"):
