@@ -152,6 +152,14 @@ PLUGINS = [
     Plugin("pytest-twisted", ("pytest-twisted", "twisted")),
     Plugin("twisted.trial", ("twisted",), suite="twisted-trial"),
     Plugin(
+        "syrupy",
+        ("syrupy",),
+        options=("--snapshot-update", "--snapshot-dirname={scratch}"),
+        files=("test_it.ambr",),
+        limit="children write the snapshots that they update; unused ones are not looked for, and it says so",
+        expected=("output:",),
+    ),
+    Plugin(
         "pytest-bdd",
         ("pytest-bdd",),
         options=("--gherkin-terminal-reporter", "-v", "--cucumberjson={scratch}/cucumber.json"),

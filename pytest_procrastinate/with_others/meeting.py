@@ -19,6 +19,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         from pytest_procrastinate.with_others.bdd import Scenarios
 
         session.config.pluginmanager.register(Scenarios(reporting), "forked-bdd")
+    if hasattr(getattr(session.config, "_syrupy", None), "flush_snapshot_write_queue"):
+        from pytest_procrastinate.with_others.snapshots import Snapshots
+
+        session.config.pluginmanager.register(Snapshots(), "forked-snapshots")
     if "pytest_isolate" in sys.modules:
         from pytest_procrastinate.with_others import isolate
 
