@@ -25,10 +25,18 @@ class Snapshots:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
-        """Have it look for no unused snapshots; it says so itself."""
+        """Have it look for no unused snapshots."""
         settings: Any = session.config.stash.get(SETTINGS, None)
         if settings is not None and any(settings[item].forked for item in session.items):
             session.config.option.disable_unused_snapshots = True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_terminal_summary(self, config: pytest.Config) -> None:
+        """Have it say so only where tests have snapshots."""
+        session: Any = config.pluginmanager.get_plugin("session")
+        names = (getattr(item, "fixturenames", ()) for item in getattr(session, "items", ()))
+        if not any("snapshot" in each for each in names):
+            config.option.disable_unused_snapshots = False
 
     @pytest.hookimpl
     def pytest_forked_child_ending(self, item: pytest.Item) -> None:
