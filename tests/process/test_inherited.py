@@ -11,6 +11,7 @@ import pytest
 from managing import run
 from watching import HANG_SECONDS, fork, needs_pidfds
 
+from pytest_procrastinate.process import unpatched
 from pytest_procrastinate.process.inherited import (
     is_running,
     tell_the_truth_about,
@@ -110,7 +111,7 @@ def test_a_stopped_process_runs():
 @pytest.mark.parametrize("pidfds", [pytest.param(True, marks=needs_pidfds), False])
 def test_the_wait_for_a_process_has_its_limit(process, monkeypatch, pidfds):
     if not pidfds:
-        monkeypatch.delattr(os, "pidfd_open", raising=False)
+        monkeypatch.delattr(unpatched.os, "pidfd_open", raising=False)
     wait_for_end(process.pid, 0.01)
     wait_for_end(process.pid, -1)
     assert is_running(process.pid)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from watching import HANG_SECONDS, fork
 
-from pytest_procrastinate.process import leftovers
+from pytest_procrastinate.process import leftovers, unpatched
 from pytest_procrastinate.process.leftovers import (
     Leftover,
     Outcome,
@@ -356,7 +356,7 @@ def test_a_child_that_ends_without_sigchld_is_reaped():
 
 
 def test_where_python_knows_no_pidfds_the_kernel_is_asked(ready, monkeypatch):
-    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    monkeypatch.delattr(unpatched.os, "pidfd_open", raising=False)
     monkeypatch.delattr(signal, "pidfd_send_signal", raising=False)
     pid = fork(ready.tell)
     ready.hear()

@@ -22,6 +22,7 @@ from watching import (
     reap,
 )
 
+from pytest_procrastinate.process import unpatched
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.waiting import (
     PidfdWaiter,
@@ -269,7 +270,7 @@ def test_without_a_descriptor_left_watch_says_so():
 def test_the_default_is_the_best_there_is(monkeypatch):
     assert isinstance(default_waiter(), PidfdWaiter if have_pidfds() else SigchldWaiter)
 
-    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    monkeypatch.delattr(unpatched.os, "pidfd_open", raising=False)
 
     assert not have_pidfds()
     assert isinstance(default_waiter(), SigchldWaiter)
