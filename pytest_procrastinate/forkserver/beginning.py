@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -172,11 +173,17 @@ class Beginning:
         program.files.page.note("", "", 0)
         if danger is None or not self._server.sharing.must_check(item, fixturedef):
             self._server.prepared.processes.update(after.children - before.children)
+            # The last added runs first: should its teardown kill this process, it is no other's deed.
+            fixturedef.addfinalizer(functools.partial(self._note_end, fixturedef, request.node))
             return value
         self._server.service.tell(("fresh", fixturedef.argname, danger))
         self._current = None
         self._leave_to_children(fixturedef, request)
         self._unwind(StartOver())
+
+    def _note_end(self, fixturedef: Any, node: Any) -> None:
+        if self._current is not None:  # another item needs it with another parameter
+            self._current[1].files.page.note(fixturedef.argname, node.nodeid, -1)
 
     def leave_after(self, last: int) -> None:
         """Tear down what was set up for items after that one: the run ends, and does not come to them."""

@@ -204,3 +204,30 @@ def test_an_assertion_that_fails_as_a_scope_ends_is_explained(pytester):
     )
 
     compare(pytester)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("death", ["os.abort()", "os._exit(0)", "os.kill(os.getpid(), 9)"])
+def test_a_crash_as_another_parameter_comes_is_told_once(pytester, death, jobs):
+    """The fork server tears the fixture down in the set-up of the test that needs the other one."""
+    pytester.makepyfile(
+        test_it=f"""
+        import noting, os, pytest
+
+        @pytest.fixture(scope="module", params=[1, 2, 3])
+        def shared(request):
+            noting.note("set up", request.param)
+            yield request.param
+            if request.param == 2:
+                {death}
+
+        def test_one(shared): pass
+        def test_two(shared): pass
+        """
+    )
+
+    told = forked(pytester, f"--forked-jobs={jobs}")
+
+    told.result.assert_outcomes(passed=5, errors=1)
+    told.result.stdout.fnmatch_lines(["* ERROR at setup of test_one[[]3[]] *"])
+    assert [param for _, param in told.noted("set up")] == ["1", "2", "3"]
