@@ -330,6 +330,7 @@ class ForkedRun:
             and not self._units[key].known
             and attempt.leaves is None
             and attempt.settings.leaks != "fail"
+            and not (self._telling.last_is_found_here and attempt.told_phase == "teardown")
         ):
             self._telling.tell_so_far(attempt)
         self._servers.answer(attempt)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from comparing import assert_same, forked, plain
 from test_jobs import MEETING, TWO
@@ -287,3 +289,40 @@ def test_what_a_class_ends_with_is_told_though_its_module_has_begun_beside_it(py
 
     told.result.assert_outcomes(passed=3, errors=1)
     told.result.stdout.fnmatch_lines(["*ERROR at teardown of TestC.test_waits*", "last words*"])
+
+
+def test_what_the_last_failure_of_a_run_ends_is_told_with_it_also_live(pytester):
+    """Which one that is, no child knows: another failed beside it."""
+    pytester.makeconftest(
+        """
+        import os
+
+        def pytest_runtest_logfinish(nodeid):
+            if os.path.exists("told") and "first" in nodeid:
+                open("told", "w").close()
+        """
+    )
+    pytester.makepyfile(
+        test_it="""
+        import logging, os, pytest
+
+        @pytest.fixture(scope="session")
+        def shared():
+            yield
+            logging.warning("torn down")
+
+        def test_first(shared): assert 0
+
+        def test_last(shared):
+            if os.path.exists("told"):
+                open("told").close()
+            assert 0
+
+        def test_after(shared): pass
+        """
+    )
+    args = ["-s", "--maxfail=2"]
+    one = plain(pytester, *args)
+    os.mkfifo(pytester.path / "told")
+
+    assert_same(one, forked(pytester, *args, *TWO))
