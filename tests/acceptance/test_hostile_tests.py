@@ -172,7 +172,12 @@ def test_hostile_tests_neither_hang_nor_harm_the_others(pytester, pids):
     assert {n: v for n, v in verdicts.items() if n not in MAY_FAIL and v != passed} == {}
     for name in MAY_FAIL:
         phases = [outcome.split()[0] for outcome in verdicts[name]]
-        assert phases in (["setup", "call", "teardown"], ["setup", "teardown"]), name
+        # garbage may be all that is left of the report of the set-up
+        assert phases in (
+            ["setup", "call", "teardown"],
+            ["setup", "teardown"],
+            ["call", "teardown"],
+        ), name
     assert told.status == 1
 
 
