@@ -85,6 +85,9 @@ AT_END = pytest.StashKey[tuple[Any, ...]]()
 THREADS = pytest.StashKey[list[str]]()
 """The names of the threads that the pytest process had beside its own as it forked, if any."""
 
+FORKS = pytest.StashKey[bool]()
+"""There may be something to say in the summary: tests of this run were forked, or of a worker's."""
+
 RUN_SETTINGS = pytest.StashKey[RunSettings]()
 
 

@@ -12,6 +12,7 @@ from pytest_procrastinate import hookspecs
 from pytest_procrastinate.marks import ItemSettings
 from pytest_procrastinate.options import (
     AT_END,
+    FORKS,
     FRESH_FIXTURES,
     RUN_SETTINGS,
     SETTINGS,
@@ -23,7 +24,6 @@ from pytest_procrastinate.options import (
 )
 
 TOOK_OVER = pytest.StashKey[bool]()
-FORKS = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:

@@ -145,15 +145,22 @@ class Attempt:
     @property
     def never_forked(self) -> bool:
         """Whether its child died before its turn came, or its fork server before it was forked."""
-        if self.child is None or self.began or self.cause or self.told:
+        if self.child is None or self.began or self.phase or self.cause or self.told:
             return False
         # One that had been forked ahead may have died with its fork server, before its turn.
         if self.child.refusal is not None or self.ending is None:
             return self.child.refusal == SERVER_DIED
-        # Once its gate is open, a server that dies takes it along by SIGKILL: what else it may die
-        # of is its own, though it has written over what it had begun.
-        return self.ending.signal == signal.SIGKILL or (
-            self.ending.signal is not None and self.slot is None
+        if self.slot is not None and self.stack_text:
+            return False  # a crash of its own, though it has written over what it had begun
+        return self.ending.signal is not None
+
+    @property
+    def may_have_begun(self) -> bool:
+        """Whether its gate was open, and it did not die of its server's death, which is by SIGKILL."""
+        return (
+            self.slot is not None
+            and self.ending is not None
+            and self.ending.signal != signal.SIGKILL
         )
 
     def incoming_message(self, message: object) -> None:

@@ -31,7 +31,7 @@ class Retries:
         """How many children had ended when there was no room, and no child to make any."""
         self._crashes: dict[pytest.Item, int] = {}
         self._lost: set[pytest.Item] = set()
-        """Those that a fork server took along, as it died while it began them."""
+        """Those that died as they began, perhaps of what another one has done to a process."""
 
     def when(self, attempt: Attempt) -> Literal["now", "later", "never"]:
         """Return when it is made again, as nobody has to know of it.
@@ -43,26 +43,25 @@ class Retries:
         if attempt.given_up:
             self._waiting.append(attempt)
             return "later"
-        again = (attempt.never_forked or self._is_lost(attempt)) and self._in_a_row < MAX_IN_A_ROW
+        lost = attempt.never_forked or self._is_lost(attempt)
+        if lost and (attempt.began or attempt.may_have_begun):
+            lost = attempt.item not in self._lost  # once: perhaps it was the test's own doing
+            self._lost.add(attempt.item)
+        again = lost and self._in_a_row < MAX_IN_A_ROW
         self._in_a_row = self._in_a_row + 1 if again else 0
         return "now" if again else "never"
 
     def _is_lost(self, attempt: Attempt) -> bool:
         """Whether a fork server took the test along, for what another one has done to it, perhaps.
 
-        Once: it may be the test's own hook. What has been shown is not told again, and a fixture
-        that kills is not set up again.
+        What has been shown is not told again, and a fixture that kills is not set up again.
         """
-        lost = (
+        return (
             attempt.died_in_server
             and not attempt.fixture[0]
             and not attempt.cause
             and not attempt.shows
-            and attempt.item not in self._lost
         )
-        if lost:
-            self._lost.add(attempt.item)
-        return lost
 
     def _when_there_is_room(self, attempt: Attempt) -> Literal["now", "later", "never"]:
         if self._others_make_room_for(attempt):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import os as os_as_it_is
 import sys
 import termios
 import traceback
@@ -261,7 +262,7 @@ def fork_quietly() -> int:
     filters.insert(0, quiet)
     try:
         with log_handlers_at_rest():
-            return os.fork()
+            return os_as_it_is.fork()  # gevent's, where that is in its place, sees to its loop
     finally:
         filters.remove(quiet)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_procrastinate.options import FRESH_FIXTURES, Settings
+from pytest_procrastinate.options import FORKS, FRESH_FIXTURES, Settings
 from pytest_procrastinate.parent.leftovers import LEFT, Account
 from pytest_procrastinate.parent.loop import ForkedRun
 
@@ -70,5 +70,6 @@ def take_summary(config: pytest.Config, workeroutput: dict[str, Any]) -> None:
     """Note, in the controller, what there is to say of a worker that has ended."""
     account, fresh = workeroutput.get(SUMMARY, (None, {}))
     if account is not None:
+        config.stash[FORKS] = True
         config.stash.setdefault(LEFT, Account()).add(account)
         config.stash.setdefault(FRESH_FIXTURES, {}).update(fresh)

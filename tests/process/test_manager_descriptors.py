@@ -86,7 +86,7 @@ def test_a_fork_that_fails_is_an_error_and_leaves_nothing(manager, monkeypatch, 
     before = descriptors()
     task = Act(lambda channel: channel("here"))
     with monkeypatch.context() as patch:
-        patch.setattr(unpatched.os, "fork", failing(number))
+        patch.setattr(os, "fork", failing(number))
         with pytest.raises(ForkError) as caught:
             manager.create_process(task, task.result.completed)
 
