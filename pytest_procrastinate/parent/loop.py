@@ -149,8 +149,10 @@ class ForkedRun:
             ):
                 self._tell(key)
             elif not self._telling.should_stop and (key := scheduler.to_start()) is not None:
-                if not self._servers.dies_of_fixture(self._attempts[key]):
-                    scheduler.started(key)
+                scheduler.started(key)
+                if key in self._held:  # it has died as another did, of a fixture
+                    scheduler.leaves(key)
+                elif not self._servers.dies_of_fixture(self._attempts[key]):
                     self._start(self._attempts[key])
             elif (
                 not self._retries.any_waits
@@ -228,7 +230,10 @@ class ForkedRun:
         scheduler = self._scheduler
         if not attempt.asked_to_leave and (not attempt.passed or attempt.leaves is not None):
             last_is_found_here = self._telling.last_is_found_here
-            if (last_is_found_here or scheduler.is_early(key)) and self._units[key].left == 1:
+            # Scopes within those that it leaves are left first, with tests before it.
+            leaves = self._run_settings.jobs > 1 and attempt.done and attempt.leaves is not None
+            waits = last_is_found_here or leaves or scheduler.is_early(key)
+            if waits and self._units[key].left == 1:
                 if key != scheduler.next_to_tell or self._units[key].known:
                     self._held[key] = attempt  # what comes before it may end the run and its scopes
                     self._supervisor.finished(attempt)
@@ -280,7 +285,7 @@ class ForkedRun:
         """Fork another child in place of one that came to nothing."""
         self._starting.left(attempt)
         self._fork(key)
-        if self._scheduler.is_started(key):
+        if self._scheduler.is_started(key) and self._attempts[key].child is not None:
             self._start(self._attempts[key])
 
     def _known(self, key: int, attempt: Attempt) -> None:

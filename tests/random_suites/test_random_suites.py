@@ -13,7 +13,7 @@ from .shrink import shrink
 
 SEEDS = 20
 MIXED_SEEDS = 5
-SEEDS_AT_ONCE = 12, 19, 30, 45, 49, 63, 100
+SEEDS_AT_ONCE = 12, 19, 30, 45, 49, 63, 100, 146
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
