@@ -14,6 +14,7 @@ TWO = ("--forked-jobs=2", "--forked-timeout=50")  # the limit only ends a hang
 stops_later = pytest.mark.xfail(
     not tears_down_all_as_it_stops(),
     reason="8.0.2 tears scopes down as the session ends: a second job may have begun others by then",
+    strict=False,  # or not
 )
 
 MEETING = """
