@@ -88,6 +88,9 @@ THREADS = pytest.StashKey[list[str]]()
 FORKS = pytest.StashKey[bool]()
 """There may be something to say in the summary: tests of this run were forked, or of a worker's."""
 
+WORKER_SUMMARY = "forked"
+"""Names, in what a worker of pytest-xdist hands over as it ends, what it has to say in the summary."""
+
 RUN_SETTINGS = pytest.StashKey[RunSettings]()
 
 

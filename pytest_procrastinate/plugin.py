@@ -17,6 +17,7 @@ from pytest_procrastinate.options import (
     RUN_SETTINGS,
     SETTINGS,
     THREADS,
+    WORKER_SUMMARY,
     add_forked_option,
     add_markers,
     add_options,
@@ -112,9 +113,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist, in its controller
 def pytest_testnodedown(node: Any) -> None:
-    from pytest_procrastinate.with_others.xdist import take_summary
+    output = getattr(node, "workeroutput", {})
+    if WORKER_SUMMARY in output:
+        from pytest_procrastinate.with_others.xdist import take_summary
 
-    take_summary(node.config, getattr(node, "workeroutput", {}))
+        take_summary(node.config, output[WORKER_SUMMARY])
 
 
 def pytest_terminal_summary(

@@ -33,8 +33,6 @@ _FRAMES_AT = _NOTE_AT + _NOTE_BYTES
 class Page:
     """The shared page of one child: the phase it is in, and the frames it has not sent yet."""
 
-    _own_pid = staticmethod(own_pid)
-
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap.mmap(descriptor, PAGE_BYTES)
         self._phase = 0
@@ -137,12 +135,12 @@ class Page:
 
     def note_pid(self) -> None:
         """Note that this process is at work for the test."""
-        self._owner = self._own_pid()
+        self._owner = own_pid()
         self._memory[_PID_AT : _PID_AT + 4] = self._owner.to_bytes(4, "little")
 
     def is_ours(self) -> bool:
         """Whether it is this process that is at work for the test, and not one that it forked."""
-        return self._owner == self._own_pid()
+        return self._owner == own_pid()
 
     def pid(self) -> int:
         """Return the process that is at work for the test, if it is to be believed."""

@@ -30,17 +30,16 @@ def flush_output(flush_c: Callable[[], None]) -> None:
 
 
 @contextlib.contextmanager
-def silenced() -> Iterator[None]:
+def silenced(flush_c: Callable[[], None]) -> Iterator[None]:
     """Have nothing seen that is written meanwhile."""
-    flush = c_flusher()
-    flush_output(flush)
+    flush_output(flush_c)
     found = [os.dup(1), os.dup(2)]
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         for descriptor in (1, 2):
             os.dup2(nowhere, descriptor)
         yield
-        flush_output(flush)
+        flush_output(flush_c)
     finally:
         for descriptor, was in zip((1, 2), found, strict=True):
             os.dup2(was, descriptor)

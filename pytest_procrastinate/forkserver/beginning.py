@@ -192,7 +192,7 @@ class Beginning:
         later = [each for each, (index, _) in self._set_up.items() if index > last]
         if not later and not anything_to_tear_down(server.session, item):
             return
-        with silenced():
+        with silenced(server.prepared.flush_c):
             for fixturedef in reversed(later):
                 with contextlib.suppress(*OUTCOMES, pytest.exit.Exception, KeyboardInterrupt):
                     fixturedef.finish(self._set_up[fixturedef][1])

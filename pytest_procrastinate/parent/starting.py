@@ -116,9 +116,8 @@ class Durations:
     def save(self) -> None:
         """Keep what was noted for the next run."""
         if self._cache is not None and self._known != self._found:
-            with (
-                warnings.catch_warnings()
-            ):  # of a folder that cannot be written pytest tells itself
+            with warnings.catch_warnings():
+                # Of a folder that cannot be written pytest tells itself.
                 warnings.simplefilter("ignore")
                 self._cache.set(CACHE_KEY, self._known)
 

@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 
-from pytest_procrastinate.options import FORKS, FRESH_FIXTURES, Settings
+from pytest_procrastinate.options import FORKS, FRESH_FIXTURES, WORKER_SUMMARY, Settings
 from pytest_procrastinate.parent.leftovers import LEFT, Account
 from pytest_procrastinate.parent.loop import ForkedRun
-
-SUMMARY = "forked"  # in what a worker hands over as it ends
 
 
 class WorkerLoop:
@@ -63,13 +61,12 @@ class WorkerLoop:
         if os.getpid() == self._pid:
             stash = session.config.stash
             summary = stash.get(LEFT, Account()).as_message(), stash.get(FRESH_FIXTURES, {})
-            session.config.workeroutput[SUMMARY] = summary  # type: ignore[attr-defined]  # of xdist
+            session.config.workeroutput[WORKER_SUMMARY] = summary  # type: ignore[attr-defined]  # of xdist
 
 
-def take_summary(config: pytest.Config, workeroutput: dict[str, Any]) -> None:
+def take_summary(config: pytest.Config, summary: tuple[Any, dict[str, str]]) -> None:
     """Note, in the controller, what there is to say of a worker that has ended."""
-    account, fresh = workeroutput.get(SUMMARY, (None, {}))
-    if account is not None:
-        config.stash[FORKS] = True
-        config.stash.setdefault(LEFT, Account()).add(account)
-        config.stash.setdefault(FRESH_FIXTURES, {}).update(fresh)
+    account, fresh = summary
+    config.stash[FORKS] = True
+    config.stash.setdefault(LEFT, Account()).add(account)
+    config.stash.setdefault(FRESH_FIXTURES, {}).update(fresh)

@@ -168,15 +168,20 @@ def test_after(): pass
 """
 
 
+def verdicts_but_of_test_after(pytester, suite, jobs):
+    """Run a suite whose last test is not touched by what those before it do."""
+    pytester.makepyfile(suite)
+    told = forked(pytester, f"--forked-jobs={jobs}", "--forked-timeout=2", "--forked-grace=1")
+    verdicts = told.verdicts()
+    assert verdicts.pop("test_after") == ["setup passed", "call passed", "teardown passed"]
+    return verdicts
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_cannot_be_believed_fails_the_call_or_the_set_up_that_told_it(pytester, jobs):
-    pytester.makepyfile(GARBAGE)
+    verdicts = verdicts_but_of_test_after(pytester, GARBAGE, jobs)
 
-    told = forked(pytester, f"--forked-jobs={jobs}", "--forked-timeout=2", "--forked-grace=1")
-
-    verdicts = told.verdicts()
-    assert verdicts.pop("test_after") == ["setup passed", "call passed", "teardown passed"]
     assert verdicts.pop("test_broken")[0] == "setup failed"
     assert len(verdicts) == 9
     assert all("call failed" in each for each in verdicts.values())
@@ -203,12 +208,8 @@ def test_after(): pass
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_writes_over_its_shared_page_is_run_once_and_fails(pytester, jobs):
-    pytester.makepyfile(WRITES_OVER)
+    verdicts = verdicts_but_of_test_after(pytester, WRITES_OVER, jobs)
 
-    told = forked(pytester, f"--forked-jobs={jobs}", "--forked-timeout=2", "--forked-grace=1")
-
-    verdicts = told.verdicts()
-    assert verdicts.pop("test_after") == ["setup passed", "call passed", "teardown passed"]
     assert len(verdicts) == 12
     assert all(" ".join(each).count("failed") == 1 for each in verdicts.values())
     assert (pytester.path / "began").read_text() == 12 * "x"
