@@ -149,6 +149,13 @@ def _decode(payload: bytes) -> object:
     return message
 
 
+class _Builtins(dict[type, Callable[..., None]]):
+    """What writes a value of each type that can be sent."""
+
+    def __missing__(self, kind: type) -> Callable[..., None]:
+        raise FrameError(f"a {kind.__qualname__} is not a builtin and cannot be sent")
+
+
 class _Writer(_Serializer):
     """execnet's serializer, for exactly the builtin types.
 
@@ -165,10 +172,7 @@ class _Writer(_Serializer):
         self._containers = 0
 
     def _save(self, obj: object) -> None:
-        save = self._dispatch.get(type(obj))
-        if save is None:
-            raise FrameError(f"a {type(obj).__qualname__} is not a builtin and cannot be sent")
-        save(self, obj)
+        self._dispatch[type(obj)](self, obj)
 
     def _save_str(self, text: str) -> None:
         data = text.encode()
@@ -195,7 +199,7 @@ class _Writer(_Serializer):
         self._write(opcode.NEWLIST + _INT4.pack(len(obj)))
         for index, item in enumerate(obj):
             self._write(opcode.INT + _INT4.pack(index))
-            self._save(item)
+            self._dispatch[type(item)](self, item)
             self._write(opcode.SETITEM)
 
     def _save_dict(self, obj: dict[object, object]) -> None:
@@ -204,14 +208,14 @@ class _Writer(_Serializer):
         for key, value in obj.items():
             if type(key) is tuple:
                 _check_key(key)
-            self._save(key)
-            self._save(value)
+            self._dispatch[type(key)](self, key)
+            self._dispatch[type(value)](self, value)
             self._write(opcode.SETITEM)
 
     def _save_tuple(self, obj: tuple[object, ...]) -> None:
         self._count_container()
         for item in obj:
-            self._save(item)
+            self._dispatch[type(item)](self, item)
         self._write(opcode.BUILDTUPLE + _INT4.pack(len(obj)))
 
     def _save_set(self, obj: set[object]) -> None:
@@ -226,20 +230,22 @@ class _Writer(_Serializer):
             _check_key(member)
         self.save_frozenset(obj)
 
-    _dispatch: dict[type, Callable[..., None]] = {  # noqa: RUF012  # execnet declares it so
-        type(None): _Serializer.save_NoneType,
-        bool: _Serializer.save_bool,
-        int: save_int,
-        float: _Serializer.save_float,
-        complex: _Serializer.save_complex,
-        str: _save_str,
-        bytes: _Serializer.save_bytes,
-        list: _save_list,
-        tuple: _save_tuple,
-        dict: _save_dict,
-        set: _save_set,
-        frozenset: _save_frozenset,
-    }
+    _dispatch = _Builtins(
+        {
+            type(None): _Serializer.save_NoneType,
+            bool: _Serializer.save_bool,
+            int: save_int,
+            float: _Serializer.save_float,
+            complex: _Serializer.save_complex,
+            str: _save_str,
+            bytes: _Serializer.save_bytes,
+            list: _save_list,
+            tuple: _save_tuple,
+            dict: _save_dict,
+            set: _save_set,
+            frozenset: _save_frozenset,
+        }
+    )
 
 
 class _Reader(Unserializer):
