@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import inspect
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -22,6 +23,15 @@ from pytest_procrastinate.pytest_private import hook_machinery
 PAYS_FROM = 30  # children: to make much immortal takes some 50 ms, and saves some 2 ms with each
 MOVES_FROM = 40  # children: those in between tell what they write to
 PACKAGES = ("_pytest", "pytest", "pluggy", "execnet", "pytest_procrastinate")
+
+
+def note_where_modules_are() -> None:
+    """Have Python look up the file of each module, as it does for the first traceback of a process.
+
+    :mod:`inspect` keeps what it finds. Each child would look anew, and ask the kernel some thousand times.
+    """
+    with contextlib.suppress(Exception):  # of a module that loads itself when it is asked
+        inspect.getmodule(note_where_modules_are.__code__)
 
 
 class Machinery:

@@ -26,7 +26,7 @@ from pytest_procrastinate.child.supervised import TimedPhases
 from pytest_procrastinate.child.telling import Teller
 from pytest_procrastinate.forkserver.announcing import announce
 from pytest_procrastinate.forkserver.beginning import Beginning
-from pytest_procrastinate.forkserver.machinery import Machinery
+from pytest_procrastinate.forkserver.machinery import Machinery, note_where_modules_are
 from pytest_procrastinate.forkserver.narrower import Narrower
 from pytest_procrastinate.forkserver.programs import Programs
 from pytest_procrastinate.forkserver.sharing import Sharing
@@ -260,6 +260,10 @@ class Server:
                     self._turns.forget()
             case ("ends", int(last_told)):
                 self._last_told = last_told
+            case ("tracebacks",):
+                note_where_modules_are()
+                for narrower in self.narrowers:
+                    narrower.forker.order(order)
             case _:
                 raise ValueError(f"not an order: {order!r}")
 

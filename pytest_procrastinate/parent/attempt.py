@@ -51,6 +51,8 @@ class Attempt:
         """The sections of the last report told: pytest's next one would repeat them."""
         self.failed = self.stops = False
         """Whether a report failed; whether the child asked for the end of the run."""
+        self.has_traceback = False
+        """Whether a report shows where an exception was raised; that of an expected failure does, too."""
         self.told: set[str] = set()
         """The names of what was told."""
         self.leaves: bool | None = None
@@ -242,10 +244,11 @@ class Attempt:
     def _note_report(self, payload: Any) -> bool:
         """Note what a report says; whether it is one."""
         match payload:
-            case ({"when": str(phase), "outcome": outcome, "sections": [*sections]}, _):
+            case ({"when": str(phase), "outcome": outcome, "sections": [*sections]} as data, _):
                 if ends_phase(payload):
                     self.told_phase = phase
                 self.failed = self.failed or outcome == "failed"
+                self.has_traceback = self.has_traceback or isinstance(data.get("longrepr"), dict)
                 try:
                     self.sections = [(str(name), str(text)) for name, text in sections]
                 except (TypeError, ValueError):

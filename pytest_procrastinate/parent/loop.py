@@ -215,7 +215,7 @@ class ForkedRun:
             if when == "now":
                 self._make_again(attempt)
             return
-        self._servers.note_broken_fixture(attempt)
+        self._servers.learn_from(attempt)
         if not attempt.done and not attempt.asked_to_leave and self._runs_again(key, attempt):
             return
         self._ended(key, attempt)

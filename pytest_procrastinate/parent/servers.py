@@ -69,6 +69,7 @@ class Servers:
         self._forker: RemoteForker | None = None
         self._asked_for_huge_pages = False
         self._broken: list[Attempt] = []
+        self._shows_tracebacks = False
         self._known_files: set[int] = set()
 
     def fork(
@@ -114,10 +115,13 @@ class Servers:
         if attempt.child is not None:
             self._manager.hang_up(attempt.child)
 
-    def note_broken_fixture(self, attempt: Attempt) -> None:
-        """Remember what a server died of, if that was a fixture that it set up for an attempt."""
+    def learn_from(self, attempt: Attempt) -> None:
+        """Note what an attempt has shown: a fixture that kills its server, or that tests fail here."""
         if attempt.died_in_server and attempt.fixture[0]:
             self._broken.append(attempt)
+        if attempt.has_traceback and self._forker is not None and not self._shows_tracebacks:
+            self._shows_tracebacks = True
+            self._forker.order(("tracebacks",))
 
     def dies_of_fixture(self, attempt: Attempt) -> bool:
         """Whether a test needs a fixture that has killed a server: then it dies as that one did."""
@@ -205,6 +209,7 @@ class Servers:
         forker.server = self._manager.create_process(server)
         forget_unraisable(self._session.config)
         self._forker = forker
+        self._shows_tracebacks = False
         self._known_files.clear()
         return forker
 

@@ -66,3 +66,33 @@ def test_the_last_tests_of_a_long_suite_are_told_as_the_first(pytester, args):
     told = forked(pytester, *args)
 
     assert_same(plain(pytester), told)
+
+
+@pytest.mark.parametrize("args", [[], ["--forked-jobs=2"], ["--forked-fixtures=fresh"]], ids=str)
+@pytest.mark.parametrize("what", ["fails", "is expected to fail", "passes"])
+def test_modules_are_looked_up_once_for_the_tracebacks_of_all_children(pytester, args, what):
+    pytester.makepyfile(
+        f"""
+        import inspect, pytest
+
+        @pytest.fixture(scope="class")
+        def shared(): pass
+
+        @pytest.mark.usefixtures("shared")
+        class TestIt:
+            def test_first(self, request):
+                if {what!r} == "is expected to fail":
+                    request.applymarker(pytest.mark.xfail)
+                assert {what!r} == "passes"
+
+            @pytest.mark.parametrize("number", range(10))
+            def test_others(self, number):
+                print("looked up" if inspect.modulesbyfile else "not looked up")
+        """
+    )
+
+    result = pytester.runpytest_subprocess("--forked", "-rP", *args, timeout=60)
+
+    printed = [line for line in result.outlines if line.endswith("looked up")]
+    assert len(printed) == 10
+    assert printed[-1] == ("not looked up" if what == "passes" else "looked up")
