@@ -38,12 +38,13 @@ class Page:
         self._phase = 0
         self._untold = 0
         self._owner = 0
-        self._turn = 1
+        self.turn = 1
+        """Which of its child's tests it speaks of, in the child; the first is 1."""
         self._began = self._phase_began = 0.0
 
     def begin(self, *, turn: int = 1) -> None:
         """Start over, in the child, as the turn of one of its tests comes; 0: of any."""
-        self._turn = turn
+        self.turn = turn
         self._untold = self._phase = 0
         self.note("", "", 0)
         self._began = self._phase_began = time.monotonic()
@@ -99,7 +100,7 @@ class Page:
     def begin_next(self) -> None:
         """Start over, in the child, as it goes on with another test."""
         self._memory[_TAKEN_AT] = 0
-        self.begin(turn=self._turn + 1)
+        self.begin(turn=self.turn + 1)
 
     def is_of(self, turn: int) -> bool:
         """Whether what is read is of this test of the child, or of none that has begun."""
@@ -113,7 +114,7 @@ class Page:
 
     def asked(self, turn: int | None = None) -> int:
         """Return why a signal comes; 0 where none was asked for, or for another test."""
-        turn = self._turn if turn is None else turn
+        turn = self.turn if turn is None else turn
         asked = self._memory[_ASKED_TURN_AT : _ASKED_TURN_AT + 4]
         return self._memory[_ASKED_AT] if turn in (0, int.from_bytes(asked, "little")) else 0
 
@@ -163,7 +164,7 @@ class Page:
         self._memory.close()
 
     def _write(self) -> None:
-        turn = self._turn % _TURNS
+        turn = self.turn % _TURNS
         _HEAD.pack_into(
             self._memory, 0, self._phase, turn, self._untold, self._began, self._phase_began
         )

@@ -55,9 +55,9 @@ class Teller:
         self.failed = False
 
     def end(self) -> None:
-        """Tell that all is told. Nothing more is shown, so nothing is waited for."""
+        """Tell that all is told of a test, and of which. Nothing more is shown, so nothing is waited for."""
         self._live = False
-        self.tell("done", None)
+        self.tell("done", None if self._page is None else self._page.turn)
         self.flush()
 
     def wait_for_verdict(self) -> None:

@@ -193,7 +193,7 @@ class Attempt:
         self.told.add(name)
         self.stops = self.stops or name in ("stop", "raised")
         if name == "done":
-            if self._told_to_the_end:
+            if payload == self.turn and self._told_to_the_end:
                 self._end()
             else:  # of somebody's own protocol, or the test itself says so: its end will show
                 self._ended_early = True
