@@ -23,6 +23,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         from pytest_procrastinate.with_others.snapshots import Snapshots
 
         session.config.pluginmanager.register(Snapshots(), "forked-snapshots")
+    if "_hypothesis_pytestplugin" in sys.modules:
+        from pytest_procrastinate.with_others.hypothesis import Readiness
+
+        session.config.pluginmanager.register(Readiness(), "forked-hypothesis")
     if "pytest_isolate" in sys.modules:
         from pytest_procrastinate.with_others import isolate
 
