@@ -2,7 +2,8 @@
 
 Memory is copied at a fork; descriptors are shared, threads are lost, child processes belong to the
 server alone. So the process is looked at before and after each set-up, see proc(5). Known limits:
-what a set-up does to something that was there before is not seen (a query on an open connection).
+what a set-up does to something that was there before is not seen (a query on an open connection);
+processes, and threads of native code, are seen on Linux alone.
 """
 
 from __future__ import annotations
@@ -69,12 +70,13 @@ class Snapshot:
 def _open_files() -> list[tuple[int, str]]:
     """Return the open descriptors that processes should not share, with what they are."""
     found = []
+    folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"  # macOS, the BSDs
     with contextlib.suppress(OSError):
-        for name in os.listdir("/proc/self/fd"):
+        for name in os.listdir(folder):
             with contextlib.suppress(OSError, ValueError):
                 descriptor = int(name)
                 mode = os.fstat(descriptor).st_mode
-                target = os.readlink(f"/proc/self/fd/{name}")
+                target = _target_of(descriptor)
                 if stat.S_ISSOCK(mode):
                     found.append((descriptor, "a socket"))
                 elif stat.S_ISFIFO(mode):
@@ -84,6 +86,13 @@ def _open_files() -> list[tuple[int, str]]:
                 elif target.startswith("anon_inode:"):
                     found.append((descriptor, f"an {target[len('anon_inode:') :].strip('[]')}"))
     return found
+
+
+def _target_of(descriptor: int) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:  # no procfs
+        return f"of descriptor {descriptor}"
 
 
 def _children() -> list[int]:

@@ -146,7 +146,8 @@ class Leftovers:
 
     def started(self, attempt: Attempt) -> None:
         """Note that a test's turn has come."""
-        self._spans.append(Span(attempt, _now()))
+        if self._children != -1:
+            self._spans.append(Span(attempt, _now()))
 
     def goes_on(self, attempt: Attempt, following: Attempt) -> None:
         """Note that a child goes on with another test: what it leaves is found when it ends."""
