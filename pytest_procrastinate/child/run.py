@@ -240,7 +240,8 @@ def told_exception(error: BaseException) -> tuple[object, ...]:
     crash = place._getreprcrash()
     where = (os.fspath(crash.path), int(crash.lineno)) if crash is not None else ("", 0)
     if isinstance(error, pytest.exit.Exception):
-        return ("exit", *where, str(error.msg), error.returncode)
+        status = error.returncode
+        return ("exit", *where, str(error.msg), None if status is None else int(status))
     if isinstance(error, KeyboardInterrupt):
         return ("interrupt", *where, str(error))
     text = str(place.getrepr(style="native"))

@@ -101,6 +101,8 @@ def reach(place, session=None):
         pytest.exit("had enough", returncode=7)
     if deed == "exit 0":
         pytest.exit("all is well", returncode=0)
+    if deed == "exit 4":
+        pytest.exit("used wrongly", pytest.ExitCode.USAGE_ERROR)
     if deed == "interrupt":
         raise KeyboardInterrupt("stop it")
     setattr(session, deed, "had enough")
@@ -179,6 +181,7 @@ def test_after(resource): print("after")
         ("exit", "test"),
         ("exit 7", "fixture"),
         ("exit 7", "teardown"),
+        ("exit 4", "teardown"),
         ("exit 0", "setup hook"),
         ("exit 7", "logreport"),
         ("interrupt", "test"),
