@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import re
 import signal
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ class Dies:
 
     signal: int | None = None
     exitcode: int | None = None
-    match: str | None = None
+    match: re.Pattern[str] | None = None
 
     def describe(self) -> str:
         """Return how it is to end: ``death by SIGABRT``."""
@@ -62,12 +63,20 @@ def dies_of(item: pytest.Item) -> Dies | None:
     if exitcode is not None and (type(exitcode) is not int or not 0 <= exitcode <= 255):
         raise pytest.UsageError(f"{where}: {exitcode!r} is not an exit code; write 0 to 255")
     match = mark.kwargs.get("match")
-    if match is not None:
-        try:
-            match = re.compile(match).pattern
-        except (re.error, TypeError) as error:
-            raise pytest.UsageError(f"{where}: match={match!r} is no pattern: {error}") from error
-    return Dies(None if signum is None else _signal_number(signum, where), exitcode, match)
+    return Dies(
+        None if signum is None else _signal_number(signum, where),
+        exitcode,
+        None if match is None else _pattern(match, where),
+    )
+
+
+def _pattern(value: Any, where: str) -> re.Pattern[str]:
+    try:
+        pattern: re.Pattern[str] = re.compile(value)
+        pattern.search("")
+    except (re.error, TypeError) as error:
+        raise pytest.UsageError(f"{where}: match={value!r} is no pattern: {error}") from error
+    return pattern
 
 
 def _signal_number(value: object, where: str) -> int:

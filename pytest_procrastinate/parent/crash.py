@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import time
 from pathlib import Path
@@ -87,8 +86,8 @@ def _what_is_wrong_with_death(attempt: Attempt, phase: str) -> str | None:
         return f"dies() expects {dies.describe()} during the call"
     if dies.match is not None:
         told = "\n".join([text for name, text in attempt.captured if name == "stderr"])
-        if not re.search(dies.match, f"{told}\n{attempt.stack_text}"):
-            return f"dies() expects {dies.match!r} on stderr"
+        if not dies.match.search(f"{told}\n{attempt.stack_text}"):
+            return f"dies() expects {dies.match.pattern!r} on stderr"
     return None
 
 

@@ -17,6 +17,12 @@ TIMEOUT_SECONDS = 60  # it only ends a hang
         ("exitcode=3", "os._exit(3)", "passed", None),
         ("exitcode=0", "os._exit(0)", "passed", None),
         ("exitcode=3, match='b.e'", "os.write(2, b'bye'); os._exit(3)", "passed", None),
+        (
+            "exitcode=3, match=re.compile('BYE', re.I)",
+            "os.write(2, b'bye'); os._exit(3)",
+            "passed",
+            None,
+        ),
         ("signal='SIGSEGV'", "os.abort()", "failed", "expects death by SIGSEGV"),
         ("exitcode=3", "os._exit(4)", "failed", "expects exit code 3"),
         ("exitcode=3, match='b.e'", "os._exit(3)", "failed", "expects 'b.e' on stderr"),
@@ -34,7 +40,7 @@ TIMEOUT_SECONDS = 60  # it only ends a hang
 def test_a_test_passes_only_by_the_death_that_it_expects(pytester, mark, body, outcome, told):
     pytester.makepyfile(
         f"""
-        import itertools, os, pytest
+        import itertools, os, pytest, re
 
         @pytest.mark.dies({mark})
         @pytest.mark.forked(timeout=2)
@@ -65,3 +71,18 @@ def test_without_forking_it_is_skipped(pytester):
     )
 
     pytester.runpytest_subprocess("--no-forked", timeout=TIMEOUT_SECONDS).assert_outcomes(skipped=1)
+
+
+def test_a_pattern_for_bytes_is_a_usage_error(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.dies(match=b"no text")
+        def test_it(): pass
+        """
+    )
+
+    result = pytester.runpytest_subprocess(timeout=TIMEOUT_SECONDS)
+
+    result.stderr.fnmatch_lines(["ERROR: *::test_it: dies(): match=b'no text' is no pattern: *"])
