@@ -62,8 +62,9 @@ def _encode_report(config: pytest.Config, arguments: Arguments) -> object:
 
 
 def ends_phase(payload: Any) -> bool:
-    """Whether a phase ends with a report; it goes on after that of a subtest."""
-    return "_subtest.context" not in payload[0]
+    """Whether a phase ends with a report; it goes on after that of a subtest, or of a plugin's own."""
+    data, _ = payload
+    return "_subtest.context" not in data and data.get("when") in ("setup", "call", "teardown")
 
 
 def _decode_report(config: pytest.Config, payload: Any) -> Arguments:

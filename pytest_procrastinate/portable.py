@@ -5,6 +5,7 @@ What it cannot carry becomes text, what was told before is left out.
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 from pytest_procrastinate.process.frames import Decoder, FrameError, encode
@@ -34,13 +35,14 @@ def unpack(message: object) -> tuple[str, Any]:
             return name, payload
         case (str(name), payload, "escaped"):
             return name, _unescape(payload)
-    raise ValueError(f"not a message: {str(message)[:80]!r}")
+    raise ValueError(f"not a message: {reprlib.repr(message)}")
 
 
+_DEPTH = 20  # of containers of which more than their text is sent
 _ESCAPE = "\0surrogates"  # lone surrogates are legal in a str (os.fsdecode), not in UTF-8
 
 
-def _portable(value: object) -> object:
+def _portable(value: object, depth: int = _DEPTH) -> object:
     """Return the nearest builtin: equal, or else what ``str`` makes of the value."""
     kind = type(value)
     if value is None or kind in (bool, float, complex, bytes):
@@ -49,10 +51,13 @@ def _portable(value: object) -> object:
         return value if -(1 << 63) <= value < 1 << 63 else _text(value)  # type: ignore[operator]
     if kind is str:
         return _escape(value)  # type: ignore[arg-type]
-    if kind in (list, tuple, set, frozenset):
-        return kind(_portable(each) for each in value)  # type: ignore[attr-defined]
-    if kind is dict:
-        return {_portable(key): _portable(each) for key, each in value.items()}  # type: ignore[attr-defined]
+    if kind in (list, tuple, set, frozenset) and depth:
+        return kind(_portable(each, depth - 1) for each in value)  # type: ignore[attr-defined]
+    if kind is dict and depth:
+        return {
+            _portable(key, depth - 1): _portable(each, depth - 1)
+            for key, each in value.items()  # type: ignore[attr-defined]
+        }
     for base in (bool, int, float, str, bytes):
         if isinstance(value, base):
             plain = base(value)  # type: ignore[arg-type]  # an instance of base
@@ -71,7 +76,7 @@ def portable_property(pair: tuple[str, object]) -> tuple[str, object]:
     return name, _text(value) if is_container and not _is_portable(value) else value
 
 
-def _is_portable(value: object, depth: int = 20) -> bool:
+def _is_portable(value: object, depth: int = _DEPTH) -> bool:
     kind = type(value)
     if kind in (list, tuple, set, frozenset, dict):
         parts: Any = value.items() if kind is dict else value  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,8 @@ from pytest_procrastinate.process.child import ChildProcess
 from pytest_procrastinate.process.ending import Cause, Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError
 from pytest_procrastinate.process.remote import SERVER_DIED
+
+XFAIL = {"condition", "reason", "run", "strict"}  # what a child says of a mark
 
 
 class Attempt:
@@ -180,7 +183,7 @@ class Attempt:
         if name in REPEATING:
             self._repeated.bring_back(payload)
         if name == "pytest_runtest_logreport" and not self._note_report(payload):
-            self.problem = f"not a report: {str(payload)[:80]!r}"
+            self.problem = f"not a report: {reprlib.repr(payload)}"
             return
         if name in ("property", "xfail"):
             self._note(name, payload)
@@ -218,7 +221,7 @@ class Attempt:
         match name, payload:
             case ("property", (str(), _)):
                 self.noted.append((name, payload))
-            case ("xfail", ([*conditions], {**options})) if not any(
+            case ("xfail", ([*conditions], {**options})) if options.keys() <= XFAIL and not any(
                 isinstance(each, str) for each in (*conditions, options.get("condition"))
             ):  # pytest would evaluate a text, and nothing that a child says is run here
                 self.noted.append((name, payload))

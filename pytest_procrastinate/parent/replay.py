@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from pytest_procrastinate.pytest_private import (
 
 REPORT, WARNING = "pytest_runtest_logreport", "pytest_warning_recorded"
 CHANGED = "changed"  # the report told last: by ``pytest_exception_interact``
+MOST_LINES = 1 << 24  # of a file in which a KeyboardInterrupt was raised
 LAST_TOLD = pytest.StashKey[pytest.TestReport]()
 CAPTURED_LAST = tuple(f"Captured {kind} teardown" for kind in ("stdout", "stderr", "log"))
 """The sections that pytest adds as a teardown ends, in its order."""
@@ -88,12 +90,16 @@ def _understand(config: pytest.Config, name: str, payload: Any) -> dict[str, Any
                 ("terminal", str())
                 | ("told", (str(), _))
                 | ("stop", (str() | bool(), str() | bool()))
-                | ("raised" | "at_end", ("exit" | "error", str(), int(), _, _))
-                | ("raised" | "at_end", ("interrupt", str(), int(), _))
+                | ("raised" | "at_end", ("exit", str(), int(), str(), int() | None))
+                | ("raised" | "at_end", ("error", str(), int(), str(), str()))
+            ):
+                pass
+            case ("raised" | "at_end", ("interrupt", str(path), int(line), str())) if (
+                "\0" not in path and line <= MOST_LINES
             ):
                 pass
             case _:
-                raise ValueError(f"nobody says {str(payload)[:80]!r}")
+                raise ValueError(f"nobody says {reprlib.repr(payload)}")
     except Exception as error:
         raise NonsenseError(f"{name}: {type(error).__name__}: {error}") from error
     return {}

@@ -11,9 +11,11 @@ How bytes travel, and what a message means, is left to others.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Callable, Iterable
 from io import BytesIO
+from typing import Any
 from zlib import crc32
 
 from execnet.gateway_base import Unserializer, _Serializer, opcode
@@ -24,6 +26,10 @@ MAX_PAYLOAD_BYTES = 256 * 1024 * 1024
 MAX_CONTAINERS = 1 << 20
 """Lists, tuples, dicts and sets in one message. An empty dict is one byte on
 the wire and 64 in memory, so the length of a payload alone bounds nothing."""
+
+MAX_DEPTH = 200
+"""Containers inside containers: who walks through a message, shows it or compares
+it recurses, and CPython allows 1,000 calls."""
 
 MAX_KEY_DEPTH = 100
 """Tuples inside tuples, where they are hashed: CPython's hash of a tuple
@@ -62,8 +68,11 @@ def encode(message: object) -> bytes:
         digits, the message contains itself or is nested too deeply, or it is
         too large. The caller makes it portable or says that it was lost.
     """
+    writer = _Writer()
     try:
-        payload = _Writer().save(message, versioned=True)
+        payload = writer.save(message, versioned=True)
+        if writer.containers > MAX_DEPTH:
+            _check_depth(message)
     except FrameError:
         raise
     except RecursionError:
@@ -138,8 +147,11 @@ class Decoder:
 def _decode(payload: bytes) -> object:
     """Return the one message in ``payload``; nothing but FrameError is raised."""
     stream = BytesIO(payload)
+    reader = _Reader(stream, len(payload))
     try:
-        message: object = _Reader(stream, len(payload)).load(versioned=True)
+        message: object = reader.load(versioned=True)
+        if reader.containers > MAX_DEPTH:
+            _check_depth(message)
     except Exception as error:
         # Forged bytes raise whatever execnet's loader runs into: KeyError,
         # IndexError, struct.error, UnicodeDecodeError, AttributeError, ...
@@ -169,7 +181,7 @@ class _Writer(_Serializer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._containers = 0
+        self.containers = 0
 
     def _save(self, obj: object) -> None:
         self._dispatch[type(obj)](self, obj)
@@ -190,8 +202,8 @@ class _Writer(_Serializer):
         self._write_byte_sequence(digits)
 
     def _count_container(self) -> None:
-        self._containers += 1
-        if self._containers > MAX_CONTAINERS:
+        self.containers += 1
+        if self.containers > MAX_CONTAINERS:
             raise FrameError(f"the message holds more than {MAX_CONTAINERS} containers")
 
     def _save_list(self, obj: list[object]) -> None:
@@ -258,11 +270,11 @@ class _Reader(Unserializer):
     def __init__(self, stream: BytesIO, size: int) -> None:
         super().__init__(stream)
         self._items_left = size // _LIST_ITEM_BYTES
-        self._containers_left = MAX_CONTAINERS
+        self.containers = 0
 
     def _count_container(self) -> None:
-        self._containers_left -= 1
-        if self._containers_left < 0:
+        self.containers += 1
+        if self.containers > MAX_CONTAINERS:
             raise FrameError(f"more than {MAX_CONTAINERS} containers")
 
     def _load_digits(self) -> None:
@@ -334,6 +346,23 @@ class _Reader(Unserializer):
         opcode.FROZENSET: _load_frozenset,
         opcode.CHANNEL: _refuse_channel,
     }
+
+
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
+
+
+def _check_depth(message: object) -> None:
+    """Refuse containers that are nested too deeply."""
+    level: list[Any] = [message]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise FrameError(f"nested more than {MAX_DEPTH} containers deep")
+        parts = itertools.chain.from_iterable(
+            itertools.chain(each, each.values()) if type(each) is dict else each for each in level
+        )
+        level = [part for part in parts if type(part) in _CONTAINERS]
 
 
 def _check_key(key: object) -> None:

@@ -59,12 +59,12 @@ class RerunFailures:
     @pytest.hookimpl
     def pytest_forked_told(self, config: pytest.Config, name: str, payload: Any) -> None:
         """Count these runs here: --fail-on-flaky asks for them."""
-        if name == "reruns":
-            nodeid, count = payload
-            session: Any = config.pluginmanager.get_plugin("session")
-            for item in session.items:
-                if item.nodeid == nodeid:
-                    item.execution_count = count + self._crashes.get(nodeid, 0)
+        match name, payload:
+            case ("reruns", (str(nodeid), int(count))):
+                session: Any = config.pluginmanager.get_plugin("session")
+                for item in session.items:
+                    if item.nodeid == nodeid:
+                        item.execution_count = count + self._crashes.get(nodeid, 0)
 
 
 class Flaky:

@@ -59,6 +59,75 @@ def test_messages_that_make_no_sense_are_a_failure_of_the_test(pytester, names):
     assert not (pytester.path / "ran").exists()
 
 
+CRAFTED = """
+import os, pytest, socket, stat, struct
+from zlib import crc32
+import execnet
+from execnet.gateway_base import opcode
+
+def as_execnet_dumps(value):
+    return execnet.dumps(value)[1:-1]
+
+NESTED = as_execnet_dumps(None) + (opcode.BUILDTUPLE + struct.pack("!i", 1)) * 20_000
+REPORT, START = "pytest_runtest_logreport", "pytest_runtest_logstart"
+MESSAGES = [
+    "deep", (REPORT, "deep"), (START, {"$as_before": "deep"}), (START, "deep", "escaped"),
+    (REPORT, ({"when": "call", "outcome": "passed", "sections": [("deep", "deep")]}, None)),
+    ("left", (["deep"], [])), ("xfail", ([], {1: 2})), ("xfail", ([], {"raises": 5})),
+    (REPORT, ({"when": "zip", "outcome": "failed", "sections": []}, None)),
+    ("raised", ("exit", "x", 1, "x", "x")), ("raised", ("exit", "x", 1, 7, 7)),
+    ("raised", ("interrupt", "x\\0y", 1, "")), ("raised", ("interrupt", "x", 1 << 31, "")),
+]
+
+@pytest.mark.parametrize("message", MESSAGES, ids=repr)
+def test_victim(message):
+    payload = execnet.dumps(message).replace(as_execnet_dumps("deep"), NESTED)
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        try:
+            if descriptor >= 3 and stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.write(descriptor, struct.pack("!II", len(payload), crc32(payload)) + payload)
+        except OSError:
+            pass
+    os.abort()
+
+def test_after(): pass
+"""
+
+
+@pytest.mark.slow
+def test_messages_crafted_to_end_the_run_are_a_failure_of_the_test(pytester):
+    pytester.makepyfile(CRAFTED)
+
+    told = forked(pytester, "--tb=line", "--forked-leaks=fail", "--forked-jobs=2")
+
+    verdicts = told.verdicts()
+    assert told.result.ret == pytest.ExitCode.TESTS_FAILED
+    assert verdicts.pop("test_after") == ["setup passed", "call passed", "teardown passed"]
+    assert len(verdicts) == 13
+    assert all("failed" in " ".join(each) for each in verdicts.values())
+
+
+def test_a_test_that_dies_after_a_plugin_told_a_report_of_its_own_dies_in_its_phase(pytester):
+    pytester.makeconftest(
+        """
+        import os, pytest
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_runtest_call(item):
+            report = pytest.TestReport(item.nodeid, item.location, {}, "passed", None, "memory")
+            item.ihook.pytest_runtest_logreport(report=report)
+            os.abort()
+        """
+    )
+    pytester.makepyfile(test_it="def test_it(): pass")
+
+    result = pytester.runpytest_subprocess("--forked", timeout=60)
+
+    result.stdout.fnmatch_lines(
+        ["FAILED test_it.py::test_it - crashed with SIGABRT (aborted) in call*"]
+    )
+
+
 @pytest.mark.parametrize(
     "notes",
     [

@@ -211,6 +211,18 @@ def test_a_key_that_could_not_be_received_is_not_sent():
     assert Decoder().feed(encode({key[0]: 1})) == [{key[0]: 1}]
 
 
+@pytest.mark.parametrize("wrap", [lambda x: [x], lambda x: (x,), lambda x: {"": x}])
+def test_containers_are_nested_as_deep_as_the_limit_on_both_sides(wrap):
+    message: object = 0
+    for _ in range(frames.MAX_DEPTH):
+        message = wrap(message)
+    assert Decoder().feed(encode(message)) == [message]
+
+    with pytest.raises(FrameError, match="nested more than 200 containers deep"):
+        encode(wrap(message))
+    assert "nested more than 200 containers deep" in refused(execnet.dumps(wrap(message)))
+
+
 def test_a_channel_is_refused():
     assert "a channel" in refused(code(opcode.CHANNEL, 1))
 
