@@ -74,7 +74,7 @@ def available_cpus(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgr
 def _cgroup_quota(proc: Path, cgroups: Path) -> float | None:
     """Return the smallest CPU quota on the way to the root, in CPUs; None without one."""
     try:
-        memberships = (proc / "self" / "cgroup").read_text(errors="replace").splitlines()
+        memberships = (proc / "self" / "cgroup").read_text("utf-8", "replace").splitlines()
     except OSError:
         return None
     quotas: list[float] = []
@@ -118,6 +118,6 @@ def _quota(words: list[str]) -> float | None:
 
 def _words(file: Path) -> list[str]:
     try:
-        return file.read_text(errors="replace").split()
+        return file.read_text("utf-8", "replace").split()
     except OSError:
         return []

@@ -99,7 +99,10 @@ def _children() -> list[int]:
     found: list[int] = []
     with contextlib.suppress(OSError):
         for task in os.listdir("/proc/self/task"):
-            with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/children") as file:
+            with (
+                contextlib.suppress(OSError),
+                open(f"/proc/self/task/{task}/children", "rb") as file,
+            ):
                 found += map(int, file.read().split())
     return found
 
@@ -113,11 +116,11 @@ def _count(folder: str) -> int:
 
 def _has_fork_safe_library() -> bool:
     try:
-        with open("/proc/self/maps") as file:
+        with open("/proc/self/maps", "rb") as file:
             maps = file.read()
     except OSError:
         return False
-    return any(name in maps for name in FORK_SAFE_LIBRARIES)
+    return any(name.encode() in maps for name in FORK_SAFE_LIBRARIES)
 
 
 def _cuda_contexts() -> list[str]:

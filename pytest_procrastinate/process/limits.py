@@ -179,7 +179,7 @@ def count_oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cg
     files = [*_oom_files_of_cgroup(proc, cgroups), proc / "vmstat"]
     for file in files:
         try:
-            for line in file.read_text().splitlines():
+            for line in file.read_text("utf-8", "replace").splitlines():
                 if line.startswith("oom_kill "):
                     return int(line.split()[1])
         except (OSError, IndexError, ValueError):
@@ -191,7 +191,7 @@ def _oom_files_of_cgroup(proc: Path, cgroups: Path) -> list[Path]:
     """Return where this process's cgroup counts kills: version 1 where memory is in it."""
     files: list[Path] = []
     try:
-        memberships = (proc / "self" / "cgroup").read_text(errors="replace").splitlines()
+        memberships = (proc / "self" / "cgroup").read_text("utf-8", "replace").splitlines()
     except OSError:
         return files
     for membership in memberships:

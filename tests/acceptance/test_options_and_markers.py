@@ -187,6 +187,27 @@ def test_help_and_markers_tell_of_option_ini_and_mark(pytester):
     markers.stdout.fnmatch_lines(["@pytest.mark.forked*reason*"])
 
 
+    for keyword in MARK_KEYWORDS:
+        markers.stdout.re_match_lines([rf"@pytest\.mark\.forked\(.*\b{keyword}=.*\): run the test"])
+
+
+def test_python_may_ask_that_each_encoding_is_named(pytester, monkeypatch):
+    monkeypatch.setenv("PYTHONWARNDEFAULTENCODING", "1")
+    monkeypatch.setenv("PYTHONWARNINGS", "error::EncodingWarning")
+    pytester.makepyfile(
+        """
+        import os, pytest
+
+        @pytest.fixture(scope="module")
+        def shared(): return os.getpid()
+        def test_shared(shared): assert shared == os.getppid()
+        def test_crash(shared): os.abort()
+        """
+    )
+
+    result = pytester.runpytest_subprocess("--forked", "--forked-jobs=auto", timeout=60)
+
+    result.assert_outcomes(passed=1, failed=1)
 def test_loaded_but_unused_the_plugin_changes_nothing(pytester):
     pytester.makepyfile(
         """
