@@ -183,8 +183,8 @@ def add_markers(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "forked(condition=True, *, reason=None, fixtures=None, timeout=None, memory_limit=None, "
-        "cpu_limit=None, leaks=None): run the test in its own forked child; "
-        "forked(False): run it in the pytest process, even with --forked",
+        "cpu_limit=None, leaks=None, scope=None, group=None, exclusive=False): run the test in its "
+        "own forked child; forked(False): run it in the pytest process, even with --forked",
     )
     config.addinivalue_line(
         "markers",
@@ -252,7 +252,7 @@ def _groups(config: pytest.Config) -> dict[str, int]:
     groups = {}
     for line in config.getini("forked_groups"):
         name, equals, limit = line.partition("=")
-        if not equals or not name.strip() or not limit.strip().isdigit() or int(limit) < 1:
+        if not equals or not name.strip() or not limit.strip().isdecimal() or int(limit) < 1:
             raise pytest.UsageError(
                 f"ini option forked_groups: {line!r} is no limit; write gpu = 2"
             )

@@ -25,7 +25,7 @@ def parse_duration(text: str | int | float) -> float:
     hint = f"{text!r} is not a duration; write 90 or 1m30s"
     if isinstance(text, bool):
         raise ValueError(hint)
-    seconds = float(text) if isinstance(text, (int, float)) else _seconds(text.strip(), hint)
+    seconds = float(text) if isinstance(text, (int, float)) else _seconds(str(text).strip(), hint)
     if not math.isfinite(seconds) or not 0 <= seconds <= LONGEST_SECONDS:
         raise ValueError(hint)
     return seconds
@@ -84,7 +84,7 @@ def parse_jobs(text: str | int) -> int:
     """
     if text == "auto":
         return available_cpus()
-    if not str(text).isdigit() or not 1 <= int(text) <= MOST_JOBS:
+    if not str(text).isdecimal() or not 1 <= int(text) <= MOST_JOBS:
         raise ValueError(f"{str(text)!r} is no number of jobs; write 4 or auto")
     return int(text)
 

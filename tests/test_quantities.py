@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
 from pytest_procrastinate.quantities import (
     parse_duration,
+    parse_jobs,
     parse_size,
     write_duration,
     write_size,
@@ -35,7 +38,10 @@ def test_a_duration_is_read(text, seconds):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "5 parsecs", "-1", "1e3x", "s", "1m30", "nan", "inf", True, -1, float("nan"), "9" * 400],
+    [
+        *("", "5 parsecs", "-1", "1e3x", "s", "1m30", "nan", "inf", "9" * 400),
+        *(True, -1, float("nan"), datetime.timedelta(1), [1]),
+    ],
 )
 def test_what_is_no_duration_is_quoted_with_the_fix(text):
     with pytest.raises(ValueError, match="is not a duration; write 90 or 1m30s"):
@@ -64,6 +70,12 @@ def test_a_size_is_read(text, size):
 def test_what_is_no_size_is_quoted_with_the_fix(text):
     with pytest.raises(ValueError, match="is not a size; write 512M or 2G"):
         parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "many", "²", "9999"])
+def test_what_is_no_number_of_jobs_is_quoted_with_the_fix(text):
+    with pytest.raises(ValueError, match="is no number of jobs; write 4 or auto"):
+        parse_jobs(text)
 
 
 def test_quantities_are_written_for_people():

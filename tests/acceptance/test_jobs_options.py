@@ -20,6 +20,7 @@ needs_xdist = pytest.mark.skipif(
         (["--forked-jobs=many"], "--forked-jobs: 'many' "),
         (["-o", "forked_jobs=0"], "ini option forked_jobs: '0' "),
         (["-o", "forked_groups=gpu"], "ini option forked_groups: 'gpu' "),
+        (["-o", "forked_groups=gpu = ²"], "ini option forked_groups: 'gpu = ²' "),
         (["-o", "forked_groups=gpu = 0"], "ini option forked_groups: 'gpu = 0' "),
     ],
 )

@@ -7,6 +7,8 @@ import importlib.util
 import pytest
 from comparing import assert_same, loaded, plain, run
 
+from pytest_procrastinate.marks import MARK_KEYWORDS
+
 needs_xdist = pytest.mark.skipif(
     importlib.util.find_spec("xdist") is None, reason="pytest-xdist is not installed"
 )
@@ -185,8 +187,6 @@ def test_help_and_markers_tell_of_option_ini_and_mark(pytester):
 
     help_text.stdout.fnmatch_lines_random(["*--forked*", "*--no-forked*", "  forked (bool)*"])
     markers.stdout.fnmatch_lines(["@pytest.mark.forked*reason*"])
-
-
     for keyword in MARK_KEYWORDS:
         markers.stdout.re_match_lines([rf"@pytest\.mark\.forked\(.*\b{keyword}=.*\): run the test"])
 
@@ -208,6 +208,8 @@ def test_python_may_ask_that_each_encoding_is_named(pytester, monkeypatch):
     result = pytester.runpytest_subprocess("--forked", "--forked-jobs=auto", timeout=60)
 
     result.assert_outcomes(passed=1, failed=1)
+
+
 def test_loaded_but_unused_the_plugin_changes_nothing(pytester):
     pytester.makepyfile(
         """
