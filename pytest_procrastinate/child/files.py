@@ -58,7 +58,7 @@ class Page:
         self._phase_began = time.monotonic()
         self._write()
 
-    def note(self, name: str, nodeid: str, index: int) -> None:
+    def note(self, name: str, nodeid: str, index: int | str) -> None:
         """Note which broader fixture is being set up, for which node and parameter; '' for none."""
         text = f"{name}\0{nodeid}\0{index}\0".encode("utf-8", "replace") if name else b"\0"
         if len(text) <= _NOTE_BYTES:

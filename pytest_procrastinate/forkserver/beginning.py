@@ -153,9 +153,9 @@ class Beginning:
             return (yield)
         self._server.prepared.inherited.definitions.append(fixturedef)
         self._set_up[fixturedef] = program.index, request
-        program.files.page.note(
-            fixturedef.argname, request.node.nodeid, parameter_index(item, fixturedef)
-        )
+        page = program.files.page
+        asked_by = page.read_note()  # by a fixture that runs, if any
+        page.note(fixturedef.argname, request.node.nodeid, parameter_index(item, fixturedef))
         before = Snapshot.take()
         self._asking += 1
         try:
@@ -166,11 +166,14 @@ class Beginning:
         except PassOn:
             forget_result(fixturedef)  # pytest keeps what a set-up raised, for the next test
             raise
+        except BaseException:
+            page.note(*asked_by)
+            raise
         finally:
             self._asking -= 1
         after = Snapshot.take()
         danger = after.danger_since(before)
-        program.files.page.note("", "", 0)
+        page.note(*asked_by)
         if danger is None or not self._server.sharing.must_check(item, fixturedef):
             self._server.prepared.processes.update(after.children - before.children)
             # The last added runs first: should its teardown kill this process, it is no other's deed.

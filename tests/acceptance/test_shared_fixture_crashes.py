@@ -87,6 +87,40 @@ def test_a_session_fixture_that_crashes_fails_its_tests_without_another_try(
         assert word in headline(told.reports(f"::test_{name}")[0])
 
 
+@pytest.mark.parametrize("statement", ["pass", "1 / 0"])
+def test_a_fixture_that_crashes_after_it_has_asked_for_another_is_not_tried_again(
+    pytester, statement
+):
+    pytester.makepyfile(
+        f"""
+        import contextlib, noting, os, pytest
+
+        @pytest.fixture(scope="session")
+        def asked():
+            noting.note("asked up")
+            {statement}
+
+        @pytest.fixture(scope="session")
+        def broken(request):
+            noting.note("broken up")
+            with contextlib.suppress(ZeroDivisionError):
+                request.getfixturevalue("asked")
+            os.abort()
+
+        def test_before(): pass
+        def test_one(broken): pass
+        def test_two(broken): pass
+        def test_after(): pass
+        """
+    )
+
+    told = forked(pytester)
+
+    told.result.assert_outcomes(passed=2, errors=2)
+    assert len(told.noted("broken up")) == 1
+    assert len(told.noted("asked up")) == 1
+
+
 def test_a_crash_in_the_teardown_of_a_scope_is_told_on_its_last_test(pytester):
     pytester.makeconftest(SURVIVOR)
     pytester.makepyfile(
