@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from os import getpid  # a test may patch the other
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-MAIN_PID = getpid()
+# What a test patches in os, or pyfakefs in each module that has it, is not for who records.
+REAL = SimpleNamespace(**vars(os))
+MAIN_PID = os.getpid()
 RECORD = os.path.abspath(os.environ["RECORD"])  # a test may empty the environment
 IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 
@@ -23,13 +25,13 @@ LETTERS = re.compile(r"([,uy-]|\s|\[ *\d+%\])*")
 
 
 def put(kind: str, **what: Any) -> None:
-    if getpid() == MAIN_PID and not IN_WORKER:
+    if REAL.getpid() == MAIN_PID and not IN_WORKER:
         line = json.dumps({"kind": kind, **what}, default=str) + "\n"
-        descriptor = os.open(RECORD, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = REAL.open(RECORD, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, line.encode("utf-8", "backslashreplace"))
+            REAL.write(descriptor, line.encode("utf-8", "backslashreplace"))
         finally:
-            os.close(descriptor)
+            REAL.close(descriptor)
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:

@@ -47,6 +47,27 @@ def told(pytester, monkeypatch):
     return run, comparing
 
 
+def test_what_is_told_while_os_is_patched_is_recorded(told, pytester):
+    run, comparing = told
+    pytester.makeconftest(
+        """
+        import os
+        import pytest
+
+        @pytest.hookimpl(wrapper=True)
+        def pytest_runtest_call(item):
+            was, os.open = os.open, None
+            item.addfinalizer(lambda: setattr(os, "open", was))
+            return (yield)
+        """
+    )
+
+    rows = run(number=1, word="one").rows
+
+    calls = [row["nodeid"] for row in rows if row["kind"] == "report" and row["when"] == "call"]
+    assert len(calls) == 5
+
+
 def test_each_difference_names_the_test_and_what_differs(told):
     run, comparing = told
 
