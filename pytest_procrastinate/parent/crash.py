@@ -45,8 +45,6 @@ def tell_crash(attempt: Attempt) -> None:
 def crash_reports(attempt: Attempt) -> list[pytest.TestReport]:
     """Return the reports that a dead child still owed: the crash, then what reporters expect."""
     item = attempt.item
-    for args, kwargs in (what for name, what in attempt.noted if name == "xfail"):
-        item.add_marker(pytest.mark.xfail(*args, **kwargs))
     phase = attempt.phase or AFTER[attempt.told_phase]
     now, wall = time.monotonic(), time.time()
     seconds = max(0.0, now - attempt.phase_began) if attempt.phase_began else 0.0

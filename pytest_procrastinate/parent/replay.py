@@ -14,6 +14,7 @@ from pytest_procrastinate.pytest_private import (
     add_junit_notes,
     add_to_longrepr,
     check_junit_notes,
+    expected_to_fail,
     write_to_terminal,
 )
 
@@ -218,6 +219,24 @@ def fail_for(left: list[str], messages: list[tuple[str, Any]]) -> list[tuple[str
             else:
                 data, strokes = {**data, "outcome": "failed", "longrepr": text}, None
             told[position] = name, (data, strokes)
+    return told
+
+
+def expect_failure(
+    item: pytest.Item, scope_messages: list[tuple[str, Any]]
+) -> list[tuple[str, Any]]:
+    """Return the messages of scopes, what failed told as expected if an xfail mark of the item says so.
+
+    For the marks that a test gave itself as it ran: the fork server knows of the others.
+    """
+    told = list(scope_messages)
+    for position, (name, payload) in enumerate(told):
+        if name == REPORT and payload[0]["outcome"] == "failed":
+            # A mark that names what it expects was there before, and this is something else.
+            reason = expected_to_fail(item, BaseException(), "teardown")
+            if reason is not None:
+                data, strokes = payload
+                told[position] = name, ({**data, "outcome": "skipped", "wasxfail": reason}, strokes)
     return told
 
 

@@ -18,6 +18,7 @@ from pytest_procrastinate.parent.live_line import LiveLine
 from pytest_procrastinate.parent.replay import (
     WARNING,
     NonsenseError,
+    expect_failure,
     fail_for,
     replay_all,
     tell_after_scopes,
@@ -95,9 +96,12 @@ class Telling:
         try:
             if attempt.left and attempt.settings.leaks == "fail":
                 attempt.messages = fail_for(attempt.left, attempt.messages)
+            has_marks = attempt.mark_item()
             if attempt.leave_here is not None:
                 self._replay(attempt, attempt.take_before_teardown())
                 self._leave_scopes(attempt, attempt.leave_here)
+            if has_marks:
+                attempt.scope_messages = expect_failure(attempt.item, attempt.scope_messages)
             if any(name == "raised" for name, _ in attempt.scope_messages):
                 attempt.forget_teardown()  # it was left before there was a report
             messages, attempt.messages = attempt.messages, []

@@ -269,3 +269,23 @@ def test_scopes_that_fail_with_a_skipped_test_are_not_what_its_xfail_mark_expect
     _, other = compare(pytester)
 
     other.result.assert_outcomes(passed=1, skipped=1, errors=1)
+
+
+def test_scopes_fail_as_an_xfail_mark_expects_that_their_last_test_gave_itself(pytester):
+    """Plain pytest looks at its marks once more when it has run."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def narrow():
+            yield
+            assert 0, "narrow ends badly"
+        def test_last(narrow, request):
+            request.node.add_marker(pytest.mark.xfail(reason="known"))
+        """
+    )
+
+    _, other = compare(pytester)
+
+    other.result.assert_outcomes(xpassed=1, xfailed=1)
