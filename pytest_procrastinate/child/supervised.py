@@ -27,6 +27,7 @@ from pytest_procrastinate.process.cleanup import (
 from pytest_procrastinate.process.limits import Limits, MemoryLimit
 from pytest_procrastinate.process.own_pid import own_pid
 from pytest_procrastinate.process.unpatched import os
+from pytest_procrastinate.pytest_private import forget_caught
 from pytest_procrastinate.quantities import write_duration
 
 # Real-time signals from the upper end, which neither glibc nor a runtime takes for itself.
@@ -156,7 +157,8 @@ class TimedPhases(PhaseMarker):
             dies = self._item.config.stash[SETTINGS][self._item].dies
             if dies is not None and self._raised_in != phase:
                 pytest.fail(f"did not die: {dies.describe()} was expected", pytrace=False)
-        if self._raised_in == phase:
+        if self._raised_in == phase and self._item is not None:
+            forget_caught(self._item, _no_failures())
             message, _ = self._message(phase)
             message += "; the test caught the exception and went on"
             raise TestTimeout(message, pytrace=False)

@@ -29,6 +29,7 @@ from pytest_procrastinate.pytest_private.hooks import (
 from pytest_procrastinate.pytest_private.marks import (
     condition_holds,
     expected_to_fail,
+    forget_caught,
     may_skip,
 )
 from pytest_procrastinate.pytest_private.output import (
@@ -99,6 +100,7 @@ __all__ = [
     "expected_to_fail",
     "failed_subtests",
     "fixtures_of",
+    "forget_caught",
     "forget_result",
     "forget_unraisable",
     "has_other_listeners",

@@ -73,6 +73,15 @@ def expected_to_fail(item: pytest.Item, error: BaseException, phase: str) -> str
     return xfailed.reason
 
 
+def forget_caught(item: pytest.Item, kinds: tuple[type[BaseException], ...]) -> None:
+    """Forget exceptions that unittest has caught, which would go into the report of a test case.
+
+    ``TestCaseFunction._excinfo``. Not where the test case is expected to fail: that is told as an xfail.
+    """
+    if isinstance(item, TestCaseFunction) and item._excinfo and not _is_expected_by_unittest(item):
+        item._excinfo[:] = [each for each in item._excinfo if not isinstance(each.value, kinds)]
+
+
 def _is_expected_by_unittest(item: pytest.Item) -> bool:
     """``__unittest_expecting_failure__``, of a test case's class or of its method."""
     if not isinstance(item, TestCaseFunction):
