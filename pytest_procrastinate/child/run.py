@@ -6,6 +6,7 @@ import dataclasses
 import os
 import struct
 from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 
@@ -15,9 +16,15 @@ from pytest_procrastinate.child.streams import flush_output
 from pytest_procrastinate.child.supervised import TimedPhases, begin_child, wait_at_gate
 from pytest_procrastinate.child.telling import Teller, tell_what_is_noted
 from pytest_procrastinate.options import SETTINGS, stop_is_found_outside
-from pytest_procrastinate.process.child import Channel
+from pytest_procrastinate.process.child import BROKEN_STATUS, Channel
 from pytest_procrastinate.process.cleanup import SignalState, lead_own_group
-from pytest_procrastinate.pytest_private import Inherited, may_skip, tear_down_all, tear_down_scopes
+from pytest_procrastinate.pytest_private import (
+    Inherited,
+    is_pytests_own_failure,
+    may_skip,
+    tear_down_all,
+    tear_down_scopes,
+)
 
 GATE = struct.Struct("!HHI")  # what opens a gate: slot, slot in the group, tests failed so far
 SLOT, GROUP_SLOT = "FORKED_SLOT", "FORKED_GROUP_SLOT"  # environment variables
@@ -148,7 +155,11 @@ class ChildProgram:
         )
 
     def run_protocol(self) -> tuple[object, ...] | None:
-        """Run the item's protocol; return what it raised, as the pytest process needs it."""
+        """Run the item's protocol; return what it raised, as the pytest process needs it.
+
+        See :func:`told_exception`; or ``broken``, where pytest itself has failed, by what the test
+        has done to it in this process.
+        """
         item = self.item
         tell_what_is_noted(self.prepared.teller, item)
         self.prepared.inherited.goes_on = self.following is not None
@@ -157,7 +168,10 @@ class ChildProgram:
         except PassOn:
             raise
         except BaseException as error:
-            return told_exception(error)
+            told = told_exception(error)
+            if told[0] == "error" and is_pytests_own_failure(error, item):
+                return ("broken", *told[1:])
+            return told
         return None
 
     def finish_child(self, raised: tuple[object, ...] | None, *, stops: bool) -> None:
@@ -165,6 +179,8 @@ class ChildProgram:
 
         :param stops: The run ends, though more would follow in this child.
         """
+        if raised is not None and raised[0] == "broken":
+            self.leave_broken(raised)
         if raised is not None or stops:
             # Plain pytest tears down what is left when the session finishes.
             self.prepared.inherited.ends_run = True
@@ -180,9 +196,24 @@ class ChildProgram:
             if stops or not settings.waits_for_end:
                 self.prepared.teller.wait_for_verdict()
 
+    def leave_broken(self, raised: tuple[object, ...]) -> NoReturn:
+        """Leave a child in which pytest itself does not work any more; undo what can be undone."""
+        self.tell_end(raised)
+        try:
+            tear_down_all(self.prepared.session)
+        except BaseException:
+            pass  # as much as the broken pytest can
+        self.prepared.call_hook("pytest_forked_child_ending", self.item)
+        flush_output(self.prepared.flush_c)
+        raise SystemExit(BROKEN_STATUS)
+
     def tell_end(self, raised: tuple[object, ...] | None) -> None:
-        """Tell that all is told."""
+        """Tell that all is told, or that nothing more can be."""
         session, teller = self.prepared.session, self.prepared.teller
+        if raised is not None and raised[0] == "broken":
+            teller.tell("broken", raised)
+            teller.flush()
+            return
         if raised is not None:
             teller.tell("raised", raised)
         elif session.shouldstop or session.shouldfail:

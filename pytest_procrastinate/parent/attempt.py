@@ -75,6 +75,8 @@ class Attempt:
         """Whether the child told all it had to tell."""
         self.problem: str | None = None
         """Why what it told cannot be believed, or why there is no child."""
+        self.internal_error = ""
+        """The traceback of pytest's own failure in the child."""
         self.refused = self.given_up = False
         """Whether there was no room for a child; whether its child was let go to make room."""
         self.phase = ""
@@ -191,6 +193,9 @@ class Attempt:
         if name == "leaves":
             self.leaves = bool(payload)
             return
+        if name == "broken":
+            self._take_internal_error(payload)
+            return
         if name == "pytest_runtest_logstart" and name in self.told and not self.told_phase:
             return  # the fork server began the test, then a child began it again
         self.told.add(name)
@@ -202,6 +207,14 @@ class Attempt:
                 self._ended_early = True
         elif not self._heard(self, name, payload):
             self.messages.append((name, payload))
+
+    def _take_internal_error(self, payload: Any) -> None:
+        match payload:
+            case (_, str(), int(), str(summary), str(text)):
+                self.problem = f"pytest itself failed in the test's process: {summary}"
+                self.internal_error = text
+            case _:
+                self.problem = f"not an internal error: {str(payload)[:80]!r}"
 
     @property
     def _told_to_the_end(self) -> bool:

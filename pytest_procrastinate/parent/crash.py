@@ -166,6 +166,8 @@ class _CrashText:
         if style in ("auto", "long") and (source := self._place.source()):
             rows += [*source, ""]
         rows.append(self.headline)
+        if self._attempt.internal_error:
+            rows += ["", *self._attempt.internal_error.splitlines()]
         if style == "native" and self._stack_text:
             rows += ["", self._stack_text]
         elif self._stack:

@@ -25,6 +25,7 @@ from pytest_procrastinate.pytest_private.hooks import (
     divert_hook,
     has_other_listeners,
     hook_machinery,
+    is_pytests_own_failure,
 )
 from pytest_procrastinate.pytest_private.marks import (
     condition_holds,
@@ -107,6 +108,7 @@ __all__ = [
     "hook_machinery",
     "is_live",
     "is_paintable",
+    "is_pytests_own_failure",
     "is_set_up",
     "leave_item",
     "make_base_temp",

@@ -8,8 +8,10 @@ from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Any
 
+import _pytest
 import pluggy
 import pytest
+from _pytest import runner
 from pluggy import HookImpl
 
 OUTCOMES = (Exception, pytest.skip.Exception, pytest.fail.Exception)
@@ -17,6 +19,8 @@ OUTCOMES = (Exception, pytest.skip.Exception, pytest.fail.Exception)
 
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _PLUGGY = os.path.dirname(pluggy.__file__) + os.sep
+_PYTEST = os.path.dirname(_pytest.__file__) + os.sep
+_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 
 
 def cut_own_frames(error: BaseException) -> None:
@@ -56,6 +60,39 @@ def _lies_in(entry: TracebackType, folder: str) -> bool:
 
 def _is_wrapper(entry: TracebackType) -> bool:
     return bool(entry.tb_frame.f_code.co_flags & inspect.CO_GENERATOR)
+
+
+def is_pytests_own_failure(error: BaseException, item: pytest.Item) -> bool:
+    """Whether an exception that left an item's protocol is nobody's but pytest's own.
+
+    No hook of a plugin or conftest raised it, or called what did: then the test has broken pytest in
+    its process. What wraps a hook and lets the exception pass does not count, nor who runs pytest's own
+    protocol (``_pytest.runner``), nor the test's own file: what it defines may stand in for pytest now.
+    """
+    entries: list[TracebackType] = []
+    entry = error.__traceback__
+    while entry is not None:
+        entries.append(entry)
+        entry = entry.tb_next
+    return not any(
+        _is_at_work(each, following, os.fspath(item.path))
+        for each, following in zip(entries, [*entries[1:], None], strict=True)
+    )
+
+
+def _is_at_work(entry: TracebackType, following: TracebackType | None, test_file: str) -> bool:
+    """Whether code of a plugin or conftest is at work in a frame, and does not only let others."""
+    file = entry.tb_frame.f_code.co_filename
+    if file.startswith((_PYTEST, _PLUGGY, _OURS, "<")) or file == test_file:
+        return False
+    if file.startswith(_STANDARD_LIBRARY) and "site-packages" not in file:
+        return False
+    if following is None:
+        return True
+    if _is_wrapper(entry) and _lies_in(following, _PLUGGY):
+        # what it calls itself begins with a method of HookCaller
+        return following.tb_frame.f_code.co_name in ("__call__", "call_extra", "call_historic")
+    return following.tb_frame.f_code.co_filename != runner.__file__
 
 
 def divert_hook(

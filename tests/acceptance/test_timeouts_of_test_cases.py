@@ -1,4 +1,4 @@
-"""A unittest test case that has had its time: unittest catches the exception, or what the test makes of it."""
+"""A unittest test case that has had its time: unittest catches the exception, and what comes of it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import pytest
 from comparing import TIMEOUT_SECONDS
 
 
-@pytest.mark.parametrize(
-    "skip", ["self.skipTest('no')", "pytest.skip('no')", "pytest.xfail('no')"]
-)
+@pytest.mark.parametrize("skip", ["self.skipTest('no')", "pytest.skip('no')", "pytest.xfail('no')"])
 def test_one_that_catches_the_exception_and_skips_fails(pytester, skip):
     pytester.makepyfile(
         f"""
