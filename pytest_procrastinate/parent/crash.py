@@ -17,6 +17,7 @@ from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.pytest_private import TerminalRepr, crash_repr, expected_to_fail
 from pytest_procrastinate.quantities import write_duration, write_size
 
+LAST_WORDS = re.compile(r"^Fatal Python error: .+$", re.MULTILINE)  # faulthandler's
 AFTER = {"": "setup", "setup": "call", "call": "teardown", "teardown": "teardown"}
 
 
@@ -131,6 +132,8 @@ def _limit(attempt: Attempt) -> str | None:
 
 def _describe(attempt: Attempt, ending: Ending) -> str:
     limit = attempt.limit
+    if ending.cause == "lost" and (words := LAST_WORDS.search(attempt.stack_text)):
+        return f"{ending.describe()}; its last words: {words.group()}"
     if ending.cause != "timeout" or limit is None:
         return ending.describe()
     status = ending.with_cause("").describe()

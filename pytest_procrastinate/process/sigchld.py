@@ -10,8 +10,16 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import Protocol
 
 from pytest_procrastinate.process.unpatched import os, socket
+
+
+class User(Protocol):
+    """Who wants to hear of deaths."""
+
+    def keep_endings(self) -> None:
+        """Reap who is dead of its own, before the handler that was found is called."""
 
 
 class Sigchld:
@@ -22,7 +30,7 @@ class Sigchld:
     """
 
     def __init__(self) -> None:
-        self._users: dict[object, Callable[[], None] | None] = {}
+        self._users: dict[User, Callable[[], None] | None] = {}
         self._found: Handler = signal.SIG_DFL
         self._installed: Handler = signal.SIG_DFL
         self._pipe: tuple[socket.socket, socket.socket] | None = None
@@ -33,7 +41,7 @@ class Sigchld:
     def descriptor(self) -> int | None:
         return None if self._pipe is None else self._pipe[0].fileno()
 
-    def subscribe(self, user: object, wakeup: Callable[[], None]) -> None:
+    def subscribe(self, user: User, wakeup: Callable[[], None]) -> None:
         """Call ``wakeup`` at each SIGCHLD until ``user`` unsubscribes."""
         if not in_main_thread():
             name = threading.current_thread().name
@@ -46,7 +54,7 @@ class Sigchld:
             self._take_wakeup_descriptor()
         self._add(user, wakeup)
 
-    def stop_ignoring(self, user: object) -> None:
+    def stop_ignoring(self, user: User) -> None:
         """See that children leave a status, until ``user`` unsubscribes."""
         if in_main_thread():
             self._add(user, None)
@@ -56,7 +64,7 @@ class Sigchld:
                 "can change that: open the waiter there, or set SIGCHLD to SIG_DFL before"
             )
 
-    def unsubscribe(self, user: object) -> None:
+    def unsubscribe(self, user: User) -> None:
         if user not in self._users:
             return
         del self._users[user]
@@ -87,7 +95,7 @@ class Sigchld:
     def _wakeups(self) -> list[Callable[[], None]]:
         return [wakeup for wakeup in self._users.values() if wakeup is not None]
 
-    def _add(self, user: object, wakeup: Callable[[], None] | None) -> None:
+    def _add(self, user: User, wakeup: Callable[[], None] | None) -> None:
         if not self._users:
             self._found = self._installed = signal.getsignal(signal.SIGCHLD)
         self._users[user] = wakeup
@@ -98,7 +106,7 @@ class Sigchld:
         if signal.getsignal(signal.SIGCHLD) is not self._installed:
             return
         wanted = self._found
-        if self._wakeups():
+        if self._wakeups() or (self._users and callable(self._found)):
             # One that is in place stays: somebody may have chained to it.
             wanted = self._installed if self._is_ours() else self._make_handler(self._found)
         elif self._users and self._found is signal.SIG_IGN:
@@ -113,6 +121,9 @@ class Sigchld:
     def _make_handler(self, found: Handler) -> Handler:
         def handle_sigchld(signum: int, frame: FrameType | None) -> None:
             self.drain()
+            if callable(found):  # it may reap whoever is dead
+                for user in list(self._users):
+                    user.keep_endings()
             for wakeup in self._wakeups():
                 wakeup()
             if callable(found):

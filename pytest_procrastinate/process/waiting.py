@@ -123,6 +123,8 @@ class _SignalledWaiter:
     def __init__(self, *, notice_sigchld: bool) -> None:
         self._notice_sigchld = notice_sigchld
         self._wakeup: Callable[[], None] | None = None
+        self._watched: set[int] = set()
+        self._kept: dict[int, Ending] = {}
 
     @property
     def descriptor(self) -> int | None:
@@ -139,16 +141,32 @@ class _SignalledWaiter:
             sigchld.stop_ignoring(self)
         self._wakeup = wakeup
 
+    def watch(self, pid: int) -> int | None:
+        """Look after ``pid``; see :class:`Waiter`. None: SIGCHLD does not say whose it is."""
+        self._watched.add(pid)
+        return None
+
+    def keep_endings(self) -> None:
+        """Reap who is dead, before a handler of somebody else does that with all there are."""
+        for pid in list(self._watched):
+            event = poll_child(pid)
+            if isinstance(event, Ending) and event.cause != "lost":
+                self._kept[pid] = event
+
     def poll(self, pid: int) -> Ending | Stopped | None:
         """Return what became of ``pid``; see :class:`Waiter`."""
-        return poll_child(pid)
+        event = self._kept.pop(pid, None) or poll_child(pid)
+        if isinstance(event, Ending) and event.cause == "lost":
+            return self._kept.pop(pid, event)  # reaped by a handler, while we asked
+        return event
 
     def send_signal(self, pid: int, signum: int) -> bool:
         """Send a signal. A child that is not reaped keeps its number, so it is not another's."""
         return _kill(pid, signum)
 
     def forget(self, pid: int) -> None:
-        """Do nothing: nothing was opened."""
+        """Look after ``pid`` no more."""
+        self._watched.discard(pid)
 
     def drain(self) -> None:
         """Read :attr:`descriptor` empty."""
@@ -160,10 +178,12 @@ class _SignalledWaiter:
         if self._wakeup is not None:
             sigchld.unsubscribe(self)
             self._wakeup = None
+            self._watched.clear()
 
     def after_fork(self) -> None:
         """Put SIGCHLD back; see :class:`Waiter`."""
         self._wakeup = None
+        self._watched.clear()
         sigchld.after_fork()
 
 
@@ -177,10 +197,6 @@ class SigchldWaiter(_SignalledWaiter):
     def __init__(self) -> None:
         super().__init__(notice_sigchld=True)
 
-    def watch(self, pid: int) -> int | None:
-        """Return None: SIGCHLD does not say whose it is."""
-        return None
-
 
 class PidfdWaiter(_SignalledWaiter):
     """One pidfd per child: Linux, in any thread, beside any number of other managers.
@@ -191,7 +207,8 @@ class PidfdWaiter(_SignalledWaiter):
 
     SIGCHLD ignored would make the kernel reap each child untold. In the main
     thread that is changed while a waiter is open; in another, :meth:`open`
-    raises RuntimeError.
+    raises RuntimeError. A handler that is found may call ``waitpid(-1)``: in
+    the main thread it is called when our children have been asked.
 
     :param notice_stops: Needs :meth:`open` in the main thread.
     """
@@ -202,6 +219,7 @@ class PidfdWaiter(_SignalledWaiter):
 
     def watch(self, pid: int) -> int | None:
         """Return a pidfd for ``pid``."""
+        super().watch(pid)
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
@@ -225,6 +243,7 @@ class PidfdWaiter(_SignalledWaiter):
 
     def forget(self, pid: int) -> None:
         """Close the pidfd of ``pid``, if it has one."""
+        super().forget(pid)
         pidfd = self._pidfds.pop(pid, None)
         if pidfd is not None:
             os.close(pidfd)

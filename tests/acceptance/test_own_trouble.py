@@ -296,3 +296,52 @@ def test_a_test_that_kills_the_fork_server_takes_no_other_one_along(pytester, ag
     else:
         told.result.assert_outcomes(passed=2, errors=1)
         told.result.stdout.fnmatch_lines(["*was killed by SIGKILL*"])
+
+
+REAPS_ALL = """
+import os, pytest, signal
+
+def reap_all(signum, frame):
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_handler_that_reaps_all_there_are_takes_no_test_s_ending(pytester, jobs):
+    pytester.makeconftest(REAPS_ALL + "signal.signal(signal.SIGCHLD, reap_all)")
+    pytester.makepyfile(
+        """
+        import os, signal
+
+        def test_aborts(): os.abort()
+        def test_exits(): os._exit(3)
+        def test_has_the_handler():
+            assert signal.getsignal(signal.SIGCHLD).__name__ == "reap_all"
+        """
+    )
+
+    told = forked(pytester, f"--forked-jobs={jobs}")
+
+    told.result.assert_outcomes(failed=2, passed=1)
+    told.result.stdout.fnmatch_lines(["crashed with SIGABRT*", "exited with status 3*"])
+
+
+def test_of_an_ending_that_a_shared_fixture_s_handler_took_the_last_words_are_told(pytester):
+    pytester.makeconftest(
+        REAPS_ALL
+        + """
+@pytest.fixture(scope="session", autouse=True)
+def shared():
+    signal.signal(signal.SIGCHLD, reap_all)
+"""
+    )
+    pytester.makepyfile("import os\n\ndef test_aborts(): os.abort()")
+
+    told = forked(pytester)
+
+    told.result.assert_outcomes(failed=1)
+    told.result.stdout.fnmatch_lines(["was lost: *; its last words: Fatal Python error: Aborted*"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -229,3 +231,30 @@ def test_a_forked_child_lets_go_and_its_parent_goes_on(found_handler, make_waite
     sibling.go()
     assert watch.wait(sibling.pid).exit_status == 1
     watch.close()
+
+
+@every_waiter
+def test_a_handler_that_reaps_all_there_are_takes_no_ending_of_ours(make_waiter):
+    reaped = []
+
+    def reap_all(signum, frame):
+        with contextlib.suppress(ChildProcessError):
+            while (waited := os.waitpid(-1, os.WNOHANG))[0]:
+                reaped.append(waited)
+
+    before = signal.signal(signal.SIGCHLD, reap_all)
+    try:
+        watch = Watch(make_waiter())
+        ours, another = Child(lambda: os._exit(3)), Child(lambda: os._exit(4))
+        watch.watch(ours.pid)
+        ours.go()
+        assert watch.wait(ours.pid).exit_status == 3
+        another.go()
+        deadline = time.monotonic() + HANG_SECONDS
+        while not reaped and time.monotonic() < deadline:
+            signal.sigtimedwait([], 0.01)
+        assert reaped == [(another.pid, 4 << 8)]
+        watch.close()
+        assert signal.getsignal(signal.SIGCHLD) is reap_all
+    finally:
+        signal.signal(signal.SIGCHLD, before)
