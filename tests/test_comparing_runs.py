@@ -48,7 +48,7 @@ def told(pytester, monkeypatch):
 
 
 def test_what_is_told_while_os_is_patched_is_recorded(told, pytester):
-    run, comparing = told
+    run, _comparing = told
     pytester.makeconftest(
         """
         import os

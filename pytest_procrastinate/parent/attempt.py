@@ -239,13 +239,6 @@ class Attempt:
             ):  # pytest would evaluate a text, and nothing that a child says is run here
                 self.noted.append((name, payload))
 
-    def mark_item(self) -> bool:
-        """Give the item, here, the xfail marks that its test gave itself; whether there are any."""
-        marks = [what for name, what in self.noted if name == "xfail"]
-        for args, kwargs in marks:
-            self.item.add_marker(pytest.mark.xfail(*args, **kwargs))
-        return bool(marks)
-
     def distrust(
         self, reason: str, told: list[tuple[str, Any]], untold: list[tuple[str, Any]]
     ) -> None:

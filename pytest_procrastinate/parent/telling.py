@@ -96,7 +96,7 @@ class Telling:
         try:
             if attempt.left and attempt.settings.leaks == "fail":
                 attempt.messages = fail_for(attempt.left, attempt.messages)
-            has_marks = attempt.mark_item()
+            has_marks = _mark_item(attempt)
             if attempt.leave_here is not None:
                 self._replay(attempt, attempt.take_before_teardown())
                 self._leave_scopes(attempt, attempt.leave_here)
@@ -140,3 +140,11 @@ class Telling:
                 replay_all(attempt.item, messages, attempt.scope_messages)
             except NonsenseError as error:
                 attempt.distrust(str(error), error.told, messages[len(error.told) :])
+
+
+def _mark_item(attempt: Attempt) -> bool:
+    """Give an item, here, the xfail marks that its test gave itself; whether there are any."""
+    marks = [what for name, what in attempt.noted if name == "xfail"]
+    for args, kwargs in marks:
+        attempt.item.add_marker(pytest.mark.xfail(*args, **kwargs))
+    return bool(marks)

@@ -323,3 +323,18 @@ def test_make_base_temp_where_a_test_may_ask_for_it(pytester, argument, made):
     private.make_base_temp(item.config, [item])
 
     assert (item.config._tmp_path_factory._basetemp is not None) is made
+
+
+@pytest.mark.parametrize(
+    ("file", "is_own"), [("test_it.py", True), ("conftest.py", False), ("<string>", True)]
+)
+def test_is_pytests_own_failure_unless_a_plugin_is_at_work(pytester, file, is_own):
+    item = pytester.getitem("def test_func(): pass", "test_func")
+    path = item.path if file == "test_it.py" else pytester.path / file
+    code = compile("1 / 0", str(path) if file != "<string>" else file, "exec")
+    # as pytest would call it: no frame of this test is in the traceback
+    with pytest.raises(ZeroDivisionError) as raised:
+        exec(code)
+    raised.value.__traceback__ = raised.value.__traceback__.tb_next
+
+    assert private.is_pytests_own_failure(raised.value, item) is is_own

@@ -59,3 +59,30 @@ def test_expected_to_fail_gives_the_reason(pytester, arguments, expected):
     assert private.expected_to_fail(item, FileNotFoundError(), "call") == expected
     item.config.option.runxfail = True
     assert private.expected_to_fail(item, FileNotFoundError(), "call") is None
+
+
+def test_forget_caught_leaves_other_exceptions_of_a_test_case(pytester):
+    item = pytester.getitem(
+        """
+        import unittest
+
+        class TestIt(unittest.TestCase):
+            def test_func(self): pass
+        """
+    )
+    caught = [
+        pytest.ExceptionInfo.from_exception(each)
+        for each in (_raised(OSError()), _raised(KeyError()))
+    ]
+    item._excinfo = list(caught)
+
+    private.forget_caught(item, (OSError,))
+
+    assert item._excinfo == caught[1:]
+
+
+def _raised(error):
+    try:
+        raise error
+    except type(error):
+        return error
