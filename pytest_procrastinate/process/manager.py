@@ -64,7 +64,7 @@ class ProcessManager:
         """When :meth:`step` returns at the latest, in seconds of :func:`time.monotonic`."""
         self._waiter = default_waiter() if waiter is None else waiter
         self._selector: BaseSelector | None = None
-        self._watched: set[Source] = set()
+        self._watched: dict[object, Callable[[], None]] = {}
         self._last_number = 0
         self._maybe_dead: set[int] = set()
         self._local: set[int] = set()
@@ -272,13 +272,13 @@ class ProcessManager:
         """Call ``callback`` from :meth:`step` whenever ``source`` can be read, or written."""
         assert self._selector is not None
         self._selector.register(source, event, callback)
-        self._watched.add(source)
+        self._watched[source] = callback
 
     def unwatch(self, source: Source) -> None:
-        """Forget a source; unknown ones too."""
+        """Forget a source; unknown ones too. Its callback is not called any more."""
         assert self._selector is not None
         if source in self._watched:  # a selector would say at length that it knows nothing of it
-            self._watched.discard(source)
+            del self._watched[source]
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(source)
 
@@ -305,7 +305,9 @@ class ProcessManager:
         if any(child.state is State.STOPPED for child in self.children.values()):
             timeout = 0.0  # a handler has raised before its turn came; nothing else would wake us
         for key, _ in self._selector.select(timeout):
-            key.data()
+            callback = self._watched.get(key.fileobj)
+            if callback is not None and callback is key.data:  # none before it has taken it away
+                callback()
 
     def reap_children(self) -> None:
         """Ask after each child that may be dead: by its own pid, other people's are not touched."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import time
 
 import pytest
@@ -182,3 +183,28 @@ def test_a_forked_in_place_child_holds_its_channel_alone(manager):
 
     # In its parent: selector, control pipe (two) and what was there before.
     assert heard.messages == [before - 3 + 1]
+
+
+def test_a_source_that_another_has_taken_away_is_not_heard(manager):
+    ends = [socket.socketpair() for _ in range(2)]
+    heard = []
+
+    def watch(own, other):
+        def hear():
+            heard.append(own)
+            manager.unwatch(own)
+            manager.unwatch(other)
+
+        manager.watch(own, hear)
+
+    (one, _), (two, _) = ends
+    watch(one, two)
+    watch(two, one)
+    for _, writer in ends:
+        writer.send(b".")
+
+    manager.step(HANG_SECONDS)
+
+    assert len(heard) == 1
+    for end in (*ends[0], *ends[1]):
+        end.close()
