@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import reprlib
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -148,27 +147,6 @@ class Attempt:
     def died_in_server(self) -> bool:
         """Whether it died with the fork server that set up a broader fixture for it."""
         return not self.done and bool(self.began) and self.child is not None and not self.child.pid
-
-    @property
-    def never_forked(self) -> bool:
-        """Whether its child died before its turn came, or its fork server before it was forked."""
-        if self.child is None or self.began or self.phase or self.cause or self.told:
-            return False
-        # One that had been forked ahead may have died with its fork server, before its turn.
-        if self.child.refusal is not None or self.ending is None:
-            return self.child.refusal == SERVER_DIED
-        if self.slot is not None and self.stack_text:
-            return False  # a crash of its own, though it has written over what it had begun
-        return self.ending.signal is not None
-
-    @property
-    def may_have_begun(self) -> bool:
-        """Whether its gate was open, and it did not die of its server's death, which is by SIGKILL."""
-        return (
-            self.slot is not None
-            and self.ending is not None
-            and self.ending.signal != signal.SIGKILL
-        )
 
     def incoming_message(self, message: object) -> None:
         """Hear the child."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from typing import Literal
 
@@ -10,6 +11,7 @@ import pytest
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.process.child import ChildProcess, State
 from pytest_procrastinate.process.manager import ProcessManager
+from pytest_procrastinate.process.remote import SERVER_DIED
 
 MAX_IN_A_ROW = 5  # fork servers that die one after the other, before that is a test's failure
 
@@ -43,25 +45,13 @@ class Retries:
         if attempt.given_up:
             self._waiting.append(attempt)
             return "later"
-        lost = attempt.never_forked or self._is_lost(attempt)
-        if lost and (attempt.began or attempt.may_have_begun):
+        lost = _came_to_nothing(attempt) or _was_taken_along(attempt)
+        if lost and _may_have_begun(attempt):
             lost = attempt.item not in self._lost  # once: perhaps it was the test's own doing
             self._lost.add(attempt.item)
         again = lost and self._in_a_row < MAX_IN_A_ROW
         self._in_a_row = self._in_a_row + 1 if again else 0
         return "now" if again else "never"
-
-    def _is_lost(self, attempt: Attempt) -> bool:
-        """Whether a fork server took the test along, for what another one has done to it, perhaps.
-
-        What has been shown is not told again, and a fixture that kills is not set up again.
-        """
-        return (
-            attempt.died_in_server
-            and not attempt.fixture[0]
-            and not attempt.cause
-            and not attempt.shows
-        )
 
     def _when_there_is_room(self, attempt: Attempt) -> Literal["now", "later", "never"]:
         if self._others_make_room_for(attempt):
@@ -123,3 +113,40 @@ class Retries:
             return False
         self._crashes[attempt.item] = crashes
         return True
+
+
+def _came_to_nothing(attempt: Attempt) -> bool:
+    """Whether a child died before its turn came, or its fork server before it was forked."""
+    child, ending = attempt.child, attempt.ending
+    if child is None or attempt.began or attempt.phase or attempt.cause or attempt.told:
+        return False
+    # One that had been forked ahead may have died with its fork server, before its turn.
+    if child.refusal is not None or ending is None:
+        return child.refusal == SERVER_DIED
+    if attempt.slot is not None and attempt.stack_text:
+        return False  # a crash of its own, though it has written over what it had begun
+    return ending.signal is not None
+
+
+def _was_taken_along(attempt: Attempt) -> bool:
+    """Whether a fork server died in the midst of a test, of what another one has done to it, perhaps.
+
+    What has been shown is not told again, and a fixture that kills is not set up again.
+    """
+    return (
+        attempt.died_in_server
+        and not attempt.fixture[0]
+        and not attempt.cause
+        and not attempt.shows
+    )
+
+
+def _may_have_begun(attempt: Attempt) -> bool:
+    """Whether a test had begun, or could have: its gate was open.
+
+    Not if it may have died of its server's death, which is by SIGKILL.
+    """
+    if attempt.began:
+        return True
+    ending = attempt.ending
+    return attempt.slot is not None and ending is not None and ending.signal != signal.SIGKILL
