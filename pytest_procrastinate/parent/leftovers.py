@@ -20,12 +20,12 @@ from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.process.leftovers import Leftover, Outcome, end, look_at
 from pytest_procrastinate.process.manager import ProcessManager
+from pytest_procrastinate.pytest_private import has_other_listeners
 
 SETTLE_SECONDS = 0.25  # for who is on its way out: a resource tracker, a pool's worker
 GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL
 CHASE_SECONDS = 5.0  # as the run ends, for who forks and ends, again and again
 TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")  # how exactly the kernel tells when a process began
-OUR_MODULES = ("_pytest.", "pytest_procrastinate.", "xdist.")  # their hooks start no process
 _WALL = 0x40000000  # waitpid(2): also children that a clone() made
 
 LEFT = pytest.StashKey["Account"]()
@@ -113,11 +113,7 @@ class Leftovers:
             )
         self._known.update(self._read())
         # Most runs have none: then all that appears is a test's, whenever it appears.
-        self._has_others = any(
-            not implementation.function.__module__.startswith(OUR_MODULES)
-            for name in TELLING
-            for implementation in getattr(self._config.hook, name).get_hookimpls()
-        )
+        self._has_others = has_other_listeners(self._config, TELLING)
 
     def close(self) -> None:
         """End all that is left, and notice no more."""
