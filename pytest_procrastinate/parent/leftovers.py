@@ -100,7 +100,8 @@ class Leftovers:
         self._manager = manager
         self._known: set[bytes] = set()
         self._spans: list[Span] = []
-        self._waiting: dict[int, Leftover] = {}
+        self._waiting: dict[int, tuple[Leftover, list[Span]]] = {}
+        """What was found, and the tests that may have started it: those that ran by then."""
         self._children = -1
         self._has_others = True
         self._group = os.getpgrp()
@@ -159,8 +160,7 @@ class Leftovers:
         if self._children != -1:
             if self._waiting or self._strangers():
                 self.collect()
-            if not self._waiting:
-                self._spans = [span for span in self._spans if span.ended is None]
+            self._spans = [span for span in self._spans if span.ended is None]
 
     def things_left(self, attempt: Attempt, payload: object) -> None:
         """Note what a test left in its own process, which has ended with it."""
@@ -202,10 +202,9 @@ class Leftovers:
             if _group_and_session(pid)[0] == self._group and not self._is_of_a_test(pid):
                 self._known.add(b"%d" % pid)  # a hook's own
             else:
-                self._waiting[pid] = found
+                self._waiting[pid] = found, self._owners(found)
         ready: list[tuple[Leftover, Attempt | None]] = []
-        for pid, process in list(self._waiting.items()):
-            owners = self._owners(process)
+        for pid, (process, owners) in list(self._waiting.items()):
             if all(span.ended is not None for span in owners) and (owners or last):
                 del self._waiting[pid]
                 ready.append((process, owners[0].attempt if len(owners) == 1 else None))
