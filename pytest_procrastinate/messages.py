@@ -23,6 +23,8 @@ from pytest_procrastinate.pytest_private import (
     is_paintable,
     note_failed_subtests,
     paint,
+    report_as_data,
+    report_from_data,
     restore_subtest,
 )
 
@@ -48,7 +50,7 @@ def _encode_report(config: pytest.Config, arguments: Arguments) -> object:
     report = arguments["report"]
     data = config.hook.pytest_report_to_serializable(config=config, report=report)
     if data is None:
-        data = {**report._to_json(), "$report_type": "TestReport"}
+        data = report_as_data(report)
     strokes = None
     if report.longrepr is not None and is_paintable(report.longrepr):
         strokes = paint(report.longrepr)
@@ -74,7 +76,7 @@ def _decode_report(config: pytest.Config, payload: Any) -> Arguments:
     count = data.pop("$failed_subtests", 0)
     report = config.hook.pytest_report_from_serializable(config=config, data=data)
     if report is None:  # -p no:reports
-        report = pytest.TestReport._from_json(data)
+        report = report_from_data(data)
     if report is None:
         raise ValueError("it is no report that any plugin knows")
     if count:

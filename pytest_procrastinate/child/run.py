@@ -22,6 +22,7 @@ from pytest_procrastinate.pytest_private import (
     Inherited,
     is_pytests_own_failure,
     may_skip,
+    place_of,
     tear_down_all,
     tear_down_scopes,
 )
@@ -267,13 +268,11 @@ class StartOver(PassOn):
 
 def told_exception(error: BaseException) -> tuple[object, ...]:
     """Return what the pytest process needs to raise the same."""
-    place = pytest.ExceptionInfo.from_exception(error)
-    crash = place._getreprcrash()
-    where = (os.fspath(crash.path), int(crash.lineno)) if crash is not None else ("", 0)
+    where = place_of(error)
     if isinstance(error, pytest.exit.Exception):
         status = error.returncode
         return ("exit", *where, str(error.msg), None if status is None else int(status))
     if isinstance(error, KeyboardInterrupt):
         return ("interrupt", *where, str(error))
-    text = str(place.getrepr(style="native"))
+    text = str(pytest.ExceptionInfo.from_exception(error).getrepr(style="native"))
     return ("error", *where, f"{type(error).__name__}: {error}", text)

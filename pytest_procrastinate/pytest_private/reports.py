@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +81,25 @@ def crash_repr(path: str, line: int, message: str, text: list[str]) -> ReprExcep
         ),
         reprcrash=ReprFileLocation(path, line, message),
     )
+
+
+def report_as_data(report: pytest.TestReport) -> dict[str, Any]:
+    """Return a report as pytest's own plugin sends it, which ``-p no:reports`` takes away (``_to_json``)."""
+    return {**report._to_json(), "$report_type": "TestReport"}
+
+
+def report_from_data(data: dict[str, Any]) -> pytest.TestReport | None:
+    """Return the report of which :func:`report_as_data` was told (``TestReport._from_json``)."""
+    return pytest.TestReport._from_json(data)
+
+
+def place_of(error: BaseException) -> tuple[str, int]:
+    """Return path and line of where pytest says that an exception was raised, ('', 0) for nowhere.
+
+    ``ExceptionInfo._getreprcrash``.
+    """
+    crash = pytest.ExceptionInfo.from_exception(error)._getreprcrash()
+    return (os.fspath(crash.path), int(crash.lineno)) if crash is not None else ("", 0)
 
 
 def restore_subtest(report: Any, sent: object) -> None:

@@ -56,6 +56,26 @@ def test_paint_notes_what_a_longrepr_writes():
     assert private.paint(BadLongrepr()) == "its text"
 
 
+def test_a_report_comes_back_from_what_is_sent_of_it():
+    report = pytest.TestReport("x", ("x", 0, ""), {}, "failed", "its text", "call")
+
+    data = private.report_as_data(report)
+
+    assert data["$report_type"] == "TestReport"
+    same = private.report_from_data(data)
+    assert same is not None
+    assert (same.nodeid, same.outcome, same.longreprtext) == ("x", "failed", "its text")
+
+
+def test_place_of_is_the_line_that_raised():
+    with pytest.raises(ZeroDivisionError) as caught:
+        1 / 0  # noqa: B018
+
+    path, line = private.place_of(caught.value)
+
+    assert (path, line) == (__file__, caught.tb.tb_lineno)
+
+
 def test_painted_writes_what_the_original_would_have_written():
     painted = private.Painted(private.paint(Longrepr()))
 
