@@ -93,7 +93,7 @@ class ProcessManager:
             self.watch(self.control_pipe[0], self._hear_wakeup)
             self.register_signals()
         except BaseException:
-            self._let_go()
+            self.teardown()
             raise
         _set_up.add(self)
 
