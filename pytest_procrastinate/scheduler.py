@@ -94,11 +94,6 @@ class Scheduler:
                 return key
         return None
 
-    def is_early(self, key: int) -> bool:
-        """Whether a test before this one has not been started."""
-        unforked = itertools.islice(self._unforked, 2 * WINDOW)
-        return any(other < key for other in itertools.chain(self._waiting, unforked))
-
     @property
     def next_to_tell(self) -> int:
         """The first test that has not been told."""

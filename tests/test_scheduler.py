@@ -174,11 +174,8 @@ def test_who_may_not_run_yet_is_passed_by_those_of_its_block():
     assert advance(scheduler)[1] == [4]
     scheduler.finished(4)
     assert advance(scheduler)[1] == []  # 5 is of another block
-    assert scheduler.is_early(4)
-    assert not scheduler.is_early(1)
     scheduler.finished(1)
     assert advance(scheduler)[1] == [2, 5]
-    assert not scheduler.is_early(4)
 
 
 def test_tests_start_in_the_order_asked_for_and_are_told_in_their_own():

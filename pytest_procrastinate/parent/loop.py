@@ -60,7 +60,7 @@ class ForkedRun:
         self._terminal = Terminal()
         self._live_line = LiveLine(session.config, len(self._items))
         self._supervisor = Supervisor(
-            session.config, self._manager, self._servers.server_of, self._live_line, self._terminal
+            session.config, self._manager, self._servers.server, self._live_line, self._terminal
         )
         self._leftovers = Leftovers(session.config, self._manager)
         self._breaches = Breaches()
@@ -229,17 +229,15 @@ class ForkedRun:
         """Have the scopes left that end with a test, or the run; then all is known of it."""
         scheduler = self._scheduler
         if not attempt.asked_to_leave and (not attempt.passed or attempt.leaves is not None):
-            last_is_found_here = self._telling.last_is_found_here
-            # Scopes within those that it leaves are left first, with tests before it.
-            leaves = self._run_settings.jobs > 1 and attempt.done and attempt.leaves is not None
-            waits = last_is_found_here or leaves or scheduler.is_early(key)
-            if waits and self._units[key].left == 1:
+            if self._units[key].left == 1:
                 if key != scheduler.next_to_tell or self._units[key].known:
-                    self._held[key] = attempt  # what comes before it may end the run and its scopes
+                    # What comes before it may end the run, and scopes within those that it leaves.
+                    self._held[key] = attempt
                     self._supervisor.finished(attempt)
                     self._run_others(key, attempt)
                     return
-                if last_is_found_here and attempt.done and self._telling.stops_with(attempt):
+                telling = self._telling
+                if telling.last_is_found_here and attempt.done and telling.stops_with(attempt):
                     attempt.leaves = True
             leaving = self._leave_scopes(key, attempt)
             self._servers.answer(attempt)  # it may leave: now the server knows what becomes of it
@@ -269,6 +267,7 @@ class ForkedRun:
     def _run_others(self, key: int, attempt: Attempt) -> None:
         """Let another test run while a test waits for its scopes to be left."""
         if self._run_settings.jobs > 1 and self._units[key].left == 1:
+            self._starting.known(attempt)
             self._starting.left(attempt)
             self._scheduler.leaves(key)
 

@@ -149,8 +149,8 @@ class Servers:
         self._forker.order(("leave", index, next_index, attempt.number, stops))
         return True
 
-    def server_of(self, attempt: Attempt) -> ChildProcess | None:
-        """Return the server that forks for an attempt, or works for it otherwise."""
+    def server(self) -> ChildProcess | None:
+        """Return the server that works now, if one does."""
         return None if self._forker is None else self._forker.server
 
     def stop(self) -> None:

@@ -99,8 +99,10 @@ class Durations:
         self._started[item] = time.monotonic()
 
     def ended(self, item: pytest.Item) -> None:
-        """Note that a test has ended."""
-        seconds = time.monotonic() - self._started.pop(item, time.monotonic())
+        """Note that a test has ended, once; one that never started has taken no time."""
+        if (started := self._started.pop(item, None)) is None:
+            return
+        seconds = time.monotonic() - started
         if seconds >= LONG_SECONDS:
             self._known[item.nodeid] = round(seconds, 1)
         else:

@@ -68,7 +68,7 @@ class Watch:
 class Supervisor:
     """Watches over attempts from the opening of their gate until their children are gone.
 
-    :param server_of: Returns the fork server that works for an attempt.
+    :param server: Returns the fork server that works now, if one does.
     :param live_line: Drawn while nothing happens.
     :param terminal: Lent to a child that reads from it.
     """
@@ -77,7 +77,7 @@ class Supervisor:
         self,
         config: pytest.Config,
         manager: ProcessManager,
-        server_of: Callable[[Attempt], ChildProcess | None],
+        server: Callable[[], ChildProcess | None],
         live_line: LiveLine,
         terminal: Terminal,
     ) -> None:
@@ -89,7 +89,7 @@ class Supervisor:
         self._config = config
         self._run = config.stash[RUN_SETTINGS]
         self._manager = manager
-        self._server_of = server_of
+        self._server = server
         self._live_line = live_line
         self._terminal = terminal
         # With -s a child may read from the terminal, is stopped then, and a person waits.
@@ -352,7 +352,7 @@ class Supervisor:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signum)
                 return
-            child = self._server_of(attempt)
+            child = self._server()
         if child is not None:
             for signum in signums:
                 (self._manager.kill_group if group else self._manager.kill_process)(child, signum)
@@ -360,7 +360,7 @@ class Supervisor:
     def _look_at(self, watch: Watch) -> None:
         """See to processes that are stopped: nobody but us would notice (SIGCHLD apart)."""
         attempt = watch.attempt
-        server = self._server_of(attempt)
+        server = self._server()
         for pid in (attempt.files.page.pid(), None if server is None else server.pid):
             # A test has done that to a fork server: there is no other reason.
             is_server = attempt.child is None or pid != attempt.child.pid
