@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import sys
 from collections.abc import Callable, Iterator
+
+from pytest_procrastinate.process.unpatched import os
 
 
 def c_flusher() -> Callable[[], None]:

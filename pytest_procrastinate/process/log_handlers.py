@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 from collections.abc import Iterator
+
+from pytest_procrastinate.process.unpatched import time
 
 WAIT_SECONDS = 1.0  # for those who write: one of them may hang, and then the fork is as it was
 

@@ -98,3 +98,30 @@ def test_a_broader_fixture_may_forbid_sockets_files_and_clocks(pytester, options
 
     result.assert_outcomes(passed=7)
     result.stdout.fnmatch_lines([f"printed by {name}" for name in (0, 1, 2, "one")])
+
+
+def test_a_shared_fixture_may_stop_clocks_beside_a_thread_of_its_own(pytester):
+    pytester.makepyfile(
+        """
+        import pytest, threading, time
+
+        @pytest.fixture(scope="session")
+        def stopped():
+            def fail(): raise RuntimeError("a test asks for the time")
+            end = threading.Event()
+            thread = threading.Thread(target=end.wait)
+            thread.start()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(time, "monotonic", fail)
+                yield
+            end.set()
+            thread.join()
+
+        @pytest.mark.parametrize("n", range(2))
+        def test_it(stopped, n): pass
+        """
+    )
+
+    result = pytester.runpytest_subprocess("--forked", "--forked-fixtures=shared", timeout=60)
+
+    result.assert_outcomes(passed=2)
