@@ -256,7 +256,8 @@ class Server:
                 program = self._programs.of_leaving(index, next_index, number)
                 self._leaving[index] = program, program.nextitem, next_index
                 if stops:
-                    self._ends = True
+                    if not self._ends:
+                        self._ends, self._last_told = True, index
                     self._turns.forget()
             case ("ends", int(last_told)):
                 self._last_told = last_told

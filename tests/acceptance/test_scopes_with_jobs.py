@@ -216,6 +216,48 @@ def test_what_was_set_up_for_tests_after_the_end_of_the_run_is_torn_down_in_sile
     assert "printed" not in other.result.stdout.str()
 
 
+def test_also_what_a_class_was_set_up_with_where_its_module_has_a_server_of_its_own(
+    pytester, monkeypatch
+):
+    pytester.makepyfile(
+        meeting=MEETING,
+        test_it="""
+        import noting, os, pytest
+        from meeting import meet
+
+        @pytest.fixture(scope="session", autouse=True)
+        def broader(): yield
+        @pytest.fixture(scope="module", autouse=True)
+        def shared(): yield
+
+        def test_fails():
+            if "MEET" in os.environ:
+                meet(True)
+            assert 0
+
+        class TestLater:
+            @pytest.fixture(scope="class")
+            @staticmethod
+            def later():
+                if "MEET" in os.environ:
+                    meet(False)
+                yield
+                noting.note("later", "torn down")
+                print("printed")
+
+            def test_later(self, later): pass
+        """,
+    )
+    one = plain(pytester, "-x")
+    monkeypatch.setenv("MEET", "")
+
+    other = forked(pytester, "-x", *TWO)
+
+    assert_same(one, other)
+    assert len(other.noted("later")) == 1
+    assert "printed" not in other.result.stdout.str()
+
+
 def test_the_time_of_a_test_begins_with_its_child_once_its_server_is_free_for_it(pytester):
     pytester.makepyfile(
         test_it="""
