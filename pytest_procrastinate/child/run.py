@@ -210,15 +210,15 @@ class ChildProgram:
 
     def tell_end(self, raised: tuple[object, ...] | None) -> None:
         """Tell that all is told, or that nothing more can be."""
-        session, teller = self.prepared.session, self.prepared.teller
+        teller = self.prepared.teller
         if raised is not None and raised[0] == "broken":
             teller.tell("broken", raised)
             teller.flush()
             return
         if raised is not None:
             teller.tell("raised", raised)
-        elif session.shouldstop or session.shouldfail:
-            teller.tell("stop", (session.shouldstop, session.shouldfail))
+        else:
+            tell_stop(self.prepared)
         self.files.page.enter("")
         teller.end()
 
@@ -235,10 +235,21 @@ def leave_scopes(prepared: Prepared, item: pytest.Item, nextitem: pytest.Item | 
     with prepared.teller.collecting() as frames:
         try:
             report = tear_down_scopes(item, nextitem, marker=prepared.marker)
-            item.config.hook.pytest_runtest_logreport(report=report)
+            tell_stop(prepared)
+            # Whether it is one failure too many is known where it is merged with the test's own.
+            plugins = item.config.pluginmanager
+            log = plugins.subset_hook_caller("pytest_runtest_logreport", [prepared.session])
+            log(report=report)
         except (pytest.exit.Exception, KeyboardInterrupt) as error:
             prepared.teller.tell("raised", told_exception(error))
     return b"".join(frames)
+
+
+def tell_stop(prepared: Prepared) -> None:
+    """Tell that somebody has asked for the end of the run, if so."""
+    session = prepared.session
+    if session.shouldstop or session.shouldfail:
+        prepared.teller.tell("stop", (session.shouldstop, session.shouldfail))
 
 
 def tear_down_rest(prepared: Prepared) -> None:

@@ -271,10 +271,11 @@ def test_scopes_that_fail_with_a_skipped_test_are_not_what_its_xfail_mark_expect
     other.result.assert_outcomes(passed=1, skipped=1, errors=1)
 
 
-def test_scopes_fail_as_an_xfail_mark_expects_that_their_last_test_gave_itself(pytester):
+@pytest.mark.parametrize("args", [[], ["-x"]], ids=" ".join)
+def test_scopes_fail_as_an_xfail_mark_expects_that_their_last_test_gave_itself(pytester, args):
     """Plain pytest looks at its marks once more when it has run."""
     pytester.makepyfile(
-        """
+        test_it="""
         import pytest
 
         @pytest.fixture(scope="module")
@@ -283,9 +284,35 @@ def test_scopes_fail_as_an_xfail_mark_expects_that_their_last_test_gave_itself(p
             assert 0, "narrow ends badly"
         def test_last(narrow, request):
             request.node.add_marker(pytest.mark.xfail(reason="known"))
-        """
+        """,
+        test_later="def test_later(): pass",
+    )
+
+    _, other = compare(pytester, *args)
+
+    other.result.assert_outcomes(passed=1, xpassed=1, xfailed=1)
+
+
+@pytest.mark.parametrize("flag", ["shouldstop", "shouldfail"])
+@pytest.mark.parametrize("scope", ["session", "module", "class"])
+def test_a_scope_that_asks_for_the_end_of_the_run_as_it_ends_gets_it(pytester, flag, scope):
+    pytester.makepyfile(
+        test_it=f"""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def broad(): yield
+        class TestC:
+            @pytest.fixture(scope={scope!r})
+            def asks(self, broad, request):
+                yield
+                request.session.{flag} = "enough"
+            def test_first(self, asks): pass
+            def test_second(self, asks): pass
+        """,
+        test_later="def test_later(): pass",
     )
 
     _, other = compare(pytester)
 
-    other.result.assert_outcomes(xpassed=1, xfailed=1)
+    other.result.stdout.fnmatch_lines(["!*enough*!"])
