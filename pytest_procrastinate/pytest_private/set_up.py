@@ -6,7 +6,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from _pytest import assertion, runner
@@ -304,7 +304,7 @@ def tear_down_scopes(
     ihook: Any = item.ihook if record_warning is None else _Recorder(record_warning)
     with (
         contextlib.contextmanager(assertion.pytest_runtest_protocol)(item),  # explains assertions
-        catch_warnings_for_item(config, ihook, when="runtest", item=item),
+        _catch_warnings(config, ihook, when="runtest", item=item),
     ):
         call = pytest.CallInfo.from_call(
             functools.partial(tear_down, item=item, nextitem=nextitem),
@@ -315,6 +315,18 @@ def tear_down_scopes(
     return report
 
 
+def _catch_warnings(
+    config: pytest.Config,
+    ihook: Any,
+    when: Literal["config", "runtest"],
+    item: pytest.Item | None,
+) -> contextlib.AbstractContextManager[None]:
+    """Have warnings recorded as pytest's own plugin does, where that is loaded (``-p no:warnings``)."""
+    if not config.pluginmanager.has_plugin("warnings"):
+        return contextlib.nullcontext()
+    return catch_warnings_for_item(config, ihook, when=when, item=item)
+
+
 def tear_down_all(session: pytest.Session, nextitem: pytest.Item | None = None) -> None:
     """Tear down all that this process has set up (``SetupState.teardown_exact``).
 
@@ -322,5 +334,5 @@ def tear_down_all(session: pytest.Session, nextitem: pytest.Item | None = None) 
     when a session finishes.
     """
     config = session.config
-    with catch_warnings_for_item(config, config.hook, when="config", item=None):
+    with _catch_warnings(config, config.hook, when="config", item=None):
         session._setupstate.teardown_exact(nextitem)

@@ -250,3 +250,20 @@ def test_cache_fixture_and_monkeypatch_and_recwarn_work_in_a_child(pytester):
     one, _ = compare(pytester, "-p", "pytester", "test_fixtures.py")
 
     assert one.status == 0
+
+
+def test_without_pytests_plugin_for_warnings_those_of_scopes_are_not_told_either(pytester):
+    pytester.makepyfile(
+        """
+        import pytest, warnings
+
+        @pytest.fixture(scope="module")
+        def shared():
+            warnings.warn("it begins")
+            yield
+            warnings.warn("it ends")
+        def test_it(shared): pass
+        """
+    )
+
+    compare(pytester, "-p", "no:warnings", "-rA")
