@@ -12,6 +12,7 @@ from pytest_procrastinate.child.files import read_text
 from pytest_procrastinate.messages import ends_phase
 from pytest_procrastinate.options import SETTINGS, Timeout
 from pytest_procrastinate.parent.file_pool import FilePool
+from pytest_procrastinate.parent.keeping import keep
 from pytest_procrastinate.portable import REPEATING, Repeated, unpack, unpack_all
 from pytest_procrastinate.process.child import ChildProcess
 from pytest_procrastinate.process.ending import Cause, Ending
@@ -149,7 +150,10 @@ class Attempt:
         return not self.done and bool(self.began) and self.child is not None and not self.child.pid
 
     def incoming_message(self, message: object) -> None:
-        """Hear the child."""
+        """Hear the child.
+
+        :raises FrameError: It has told more than can be kept.
+        """
         if self.done or self.problem is not None:
             return
         try:
@@ -184,7 +188,7 @@ class Attempt:
             else:  # of somebody's own protocol, or the test itself says so: its end will show
                 self._ended_early = True
         elif not self._heard(self, name, payload):
-            self.messages.append((name, payload))
+            keep(self.messages, name, payload)
 
     def _take_internal_error(self, payload: Any) -> None:
         match payload:
@@ -211,11 +215,11 @@ class Attempt:
     def _note(self, name: str, payload: Any) -> None:
         match name, payload:
             case ("property", (str(), _)):
-                self.noted.append((name, payload))
+                keep(self.noted, name, payload)
             case ("xfail", ([*conditions], {**options})) if options.keys() <= XFAIL and not any(
                 isinstance(each, str) for each in (*conditions, options.get("condition"))
             ):  # pytest would evaluate a text, and nothing that a child says is run here
-                self.noted.append((name, payload))
+                keep(self.noted, name, payload)
 
     def distrust(
         self, reason: str, told: list[tuple[str, Any]], untold: list[tuple[str, Any]]

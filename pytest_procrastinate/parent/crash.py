@@ -141,6 +141,14 @@ def _describe(attempt: Attempt, ending: Ending) -> str:
     return f"ran into its timeout of {write_duration(limit.seconds)} ({limit.source}; {status})"
 
 
+def _what_happened(attempt: Attempt, phase: str) -> str:
+    """Return how a child ended, or why what it told cannot be believed; both, if we have ended it."""
+    if attempt.ending is None or (attempt.problem is not None and not attempt.cause):
+        return attempt.problem or "is gone"
+    ending = f"{_describe(attempt, attempt.ending)} in {phase}"
+    return ending if attempt.problem is None else f"{ending}; {attempt.problem}"
+
+
 class _CrashText:
     """What a person would ask next, in the style of ``--tb``."""
 
@@ -153,12 +161,8 @@ class _CrashText:
         self._stack = read_stack(attempt.stack_text)
         self._base = item.config.invocation_params.dir
         self._place = self._where()
-        if attempt.problem is not None:
-            what = attempt.problem
-        else:
-            assert attempt.ending is not None
-            what = f"{_describe(attempt, attempt.ending)} in {phase}"
-        self.headline = f"{what}, at {self._place.place(item.config.rootpath)}"
+        place = self._place.place(item.config.rootpath)
+        self.headline = f"{_what_happened(attempt, phase)}, at {place}"
 
     def longrepr(self) -> TerminalRepr:
         style = self._item.config.getoption("tbstyle", "auto")

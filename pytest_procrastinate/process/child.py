@@ -214,9 +214,13 @@ class ChildProcess:
         except FrameError as error:
             messages = error.messages
             self.error = error
-        if self.result is not None:
+        if self.result is None:
+            return
+        try:
             for message in messages:
                 self.result.incoming_message(message)
+        except FrameError as error:
+            self.error = error
 
     def stop(self, ending: Ending) -> None:
         """Note how it ended (running -> stopped)."""

@@ -32,7 +32,10 @@ class Result(Protocol):
     """Hears of a child, in the manager's process and thread."""
 
     def incoming_message(self, message: object) -> None:
-        """Hear one message, in the order sent. It is builtins, and as wrong as the child."""
+        """Hear one message, in the order sent. It is builtins, and as wrong as the child.
+
+        :raises FrameError: It is more than can be heard: the child is ended.
+        """
 
     def process_died(self, ending: Ending) -> None:
         """Hear how the child ended: once, after its last message."""

@@ -34,6 +34,7 @@ from pytest_procrastinate.pytest_private.marks import (
     may_skip,
 )
 from pytest_procrastinate.pytest_private.output import (
+    MOST_CAPTURED_BYTES,
     CaptureFiles,
     HeldCapture,
     LogFile,
@@ -80,6 +81,7 @@ from pytest_procrastinate.pytest_private.set_up import (
 from pytest_procrastinate.pytest_private.unraisable import forget_unraisable
 
 __all__ = [
+    "MOST_CAPTURED_BYTES",
     "NO_PARAMETER",
     "OUTCOMES",
     "CaptureFiles",

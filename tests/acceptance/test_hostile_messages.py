@@ -282,3 +282,51 @@ def test_what_writes_over_its_shared_page_is_run_once_and_fails(pytester, jobs):
     assert len(verdicts) == 12
     assert all(" ".join(each).count("failed") == 1 for each in verdicts.values())
     assert (pytester.path / "began").read_text() == 12 * "x"
+
+
+def test_a_line_without_end_that_is_written_in_many_pieces_does_not_hold_up_the_run(pytester):
+    pytester.makepyfile(
+        """
+        import os, socket, stat
+        from pytest_procrastinate.portable import pack
+
+        def test_victim():
+            frame = pack("terminal", "x" * 1000)
+            for descriptor in map(int, os.listdir("/proc/self/fd")):
+                if descriptor >= 100 and stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                    with socket.socket(fileno=os.dup(descriptor)) as channel:
+                        for _ in range(40):
+                            channel.sendall(frame * 1000)
+            assert 0, "told"
+
+        def test_after(): pass
+        """
+    )
+
+    told = forked(pytester)
+
+    told.result.assert_outcomes(failed=1, passed=1)
+
+
+def test_a_timeout_that_cuts_what_a_test_tells_short_is_told_beside_it(pytester):
+    pytester.makepyfile(
+        """
+        import os, socket, stat, time
+        from pytest_procrastinate.portable import pack
+
+        def test_victim():
+            half = pack("terminal", "x" * 1000)[:500]
+            for descriptor in map(int, os.listdir("/proc/self/fd")):
+                if descriptor >= 100 and stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                    with socket.socket(fileno=os.dup(descriptor)) as channel:
+                        channel.sendall(half)
+            time.sleep(60)
+        """
+    )
+
+    told = forked(pytester, "--forked-timeout=1")
+
+    told.result.assert_outcomes(failed=1)
+    told.result.stdout.fnmatch_lines(
+        ["ran into its timeout of 1 s (--forked-timeout; *) in call; its reports cannot be read: *"]
+    )

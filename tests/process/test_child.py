@@ -10,7 +10,7 @@ import struct
 import time
 
 import pytest
-from managing import Act, finish, run, step_until
+from managing import Act, Heard, finish, run, step_until
 from watching import every_waiter, fork, raise_signal
 
 from pytest_procrastinate.process import child as child_module
@@ -235,6 +235,27 @@ def test_a_child_that_tells_for_ever_is_killed(manager, monkeypatch):
     assert child.ending.signal == signal.SIGKILL
     assert str(child.error) == "told more than 1000000 bytes"
     assert 0 < len(task.result.messages) <= 10
+
+
+def test_a_child_that_tells_more_than_can_be_heard_is_killed(manager):
+    class HardOfHearing(Heard):
+        def incoming_message(self, message):
+            super().incoming_message(message)
+            if len(self.messages) == 3:
+                raise FrameError("that is enough")
+
+    def act(channel):
+        while True:
+            channel("x")
+
+    task = Act(act, HardOfHearing())
+    child = manager.create_process(task)
+    finish(manager)
+
+    assert child.ending.signal == signal.SIGKILL
+    assert str(child.error) == "that is enough"
+    assert task.result.messages == ["x"] * 3
+    assert task.result.ending is child.ending
 
 
 @pytest.mark.parametrize("seed", range(20))
