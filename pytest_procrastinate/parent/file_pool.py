@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 
 import pytest
 
 from pytest_procrastinate.child.files import ChildFiles
 
 SPARE_DESCRIPTORS = 32  # for a child's files and channel, and for what its fork server needs beside
+LEAST_DESCRIPTORS = 20  # for the only child; what else may be opened while it runs is not spared
 
 
 class FilePool:
@@ -26,16 +28,15 @@ class FilePool:
         """
         if self._free:
             return True
-        try:
-            _open_and_close(SPARE_DESCRIPTORS)
-        except OSError as error:
-            if not self._all:
-                raise pytest.UsageError(
-                    f"forked: no room for the files of a child: {error.strerror}"
-                    " (more descriptors: ulimit -n)"
-                ) from error
-            return False
-        return True
+        needed = SPARE_DESCRIPTORS if self._all else LEAST_DESCRIPTORS
+        free = _free_descriptors(needed)
+        if free < needed and not self._all:
+            least = resource.getrlimit(resource.RLIMIT_NOFILE)[0] + needed - free
+            raise pytest.UsageError(
+                f"forked: no room for the files of a child: {free} descriptors are free, and it"
+                f" takes {needed} (more of them: ulimit -n {least})"
+            )
+        return free == needed
 
     def take(self) -> tuple[int, ChildFiles]:
         """Return files that nobody uses.
@@ -62,11 +63,15 @@ class FilePool:
         self._free.clear()
 
 
-def _open_and_close(count: int) -> None:
+def _free_descriptors(most: int) -> int:
+    """Return how many descriptors can still be opened, up to so many."""
     descriptors: list[int] = []
     try:
-        for _ in range(count):
+        for _ in range(most):
             descriptors.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        pass
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+    return len(descriptors)
