@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 
-from pytest_procrastinate.process.unpatched import os
+from pytest_procrastinate.process.unpatched import os, time
 
-SETTLE_SECONDS = 0.2  # for threads that are on their way out
+SETTLE_SECONDS = 0.2  # for threads that are on their way out, from when the last one has ended
 
 
 class OwnThings:
@@ -21,16 +21,7 @@ class OwnThings:
 
     def left(self) -> tuple[list[str], list[str]]:
         """Return threads that would keep a process alive, and descriptors that were not closed."""
-        threads = []
-        if threading.active_count() > 1:
-            for thread in threading.enumerate():
-                if thread is threading.main_thread() or thread.daemon:
-                    continue
-                if thread is not threading.current_thread():
-                    with contextlib.suppress(RuntimeError):
-                        thread.join(SETTLE_SECONDS)
-                    if thread.is_alive():
-                        threads.append(f"thread {thread.name!r}")
+        threads = [f"thread {thread.name!r}" for thread in _threads_that_stay()]
         descriptors = []
         if self._descriptors is not None:
             for number, target in _open_descriptors().items():
@@ -38,6 +29,24 @@ class OwnThings:
                 if number > 2 and self._descriptors.get(number) != target:
                     descriptors.append(f"descriptor {number} ({target})")
         return threads, descriptors
+
+
+def _threads_that_stay() -> list[threading.Thread]:
+    """Return threads that are no daemons and do not end; all may take their time at once."""
+    if threading.active_count() == 1:
+        return []
+    here = threading.main_thread(), threading.current_thread()
+    others = [each for each in threading.enumerate() if each not in here and not each.daemon]
+    patience_ends = time.monotonic() + SETTLE_SECONDS
+    staying = []
+    for thread in others:
+        with contextlib.suppress(RuntimeError):
+            thread.join(max(0.0, patience_ends - time.monotonic()))
+        if thread.is_alive():
+            staying.append(thread)
+        else:
+            patience_ends = time.monotonic() + SETTLE_SECONDS
+    return staying
 
 
 def _open_descriptors() -> dict[int, str]:

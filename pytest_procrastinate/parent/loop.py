@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from pytest_procrastinate.parent.telling import Telling
 from pytest_procrastinate.parent.units import TOLD, Unit, units_of
 from pytest_procrastinate.process.leftovers import set_subreaper
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
+from pytest_procrastinate.process.sigchld import in_main_thread
 from pytest_procrastinate.process.waiting import default_waiter
 from pytest_procrastinate.pytest_private import is_live, make_base_temp
 from pytest_procrastinate.quantities import write_duration
@@ -49,9 +49,8 @@ class ForkedRun:
         self._debugs = bool(getattr(options, "usepdb", False) or getattr(options, "trace", False))
         self._live = self._debugs or is_live(session.config)
         self._pool = FilePool()
-        in_main_thread = threading.current_thread() is threading.main_thread()
         # The end of an orphan is told by SIGCHLD alone.
-        self._manager = ProcessManager(default_waiter(notice_stops=in_main_thread))
+        self._manager = ProcessManager(default_waiter(notice_stops=in_main_thread()))
         self._manager.in_child.append(self._pool.close)
         found = signals_found()
         self._servers = Servers(
@@ -144,16 +143,17 @@ class ForkedRun:
                     limit = write_duration(self._run_settings.session_timeout_seconds or 0.0)
                     self._session.shouldfail = f"--forked-session-timeout: {limit} are over"
                 return
+            starts = self._retries.in_turn(scheduler.to_start())
             if (key := self._to_tell()) is not None and self._telling.must_come_first(
                 self._units[key].known
             ):
                 self._tell(key)
-            elif not self._telling.should_stop and (key := scheduler.to_start()) is not None:
-                scheduler.started(key)
-                if key in self._held:  # it has died as another did, of a fixture
-                    scheduler.leaves(key)
-                elif not self._servers.dies_of_fixture(self._attempts[key]):
-                    self._start(self._attempts[key])
+            elif starts is not None and not self._telling.should_stop:
+                scheduler.started(starts)
+                if starts in self._held:  # it has died as another did, of a fixture
+                    scheduler.leaves(starts)
+                elif not self._servers.dies_of_fixture(self._attempts[starts]):
+                    self._start(self._attempts[starts])
             elif (
                 not self._retries.any_waits
                 and (key := scheduler.to_fork()) is not None

@@ -81,6 +81,15 @@ class Retries:
         """Whether an attempt waits for room."""
         return bool(self._waiting)
 
+    def in_turn(self, key: int | None) -> int | None:
+        """Return a test that may start, unless one before it waits for room: None then.
+
+        What the later one needs, a fork server of its own scope for one, might take the room, and keep it.
+        """
+        if key is None or any(self._keys[each] < key for each in self._waiting):
+            return None
+        return key
+
     def ended(self, attempt: Attempt) -> None:
         """Note that a child has ended: there may be room now."""
         if not attempt.refused:

@@ -6,6 +6,7 @@ import dataclasses
 import linecache
 import os
 import re
+import stat
 from pathlib import Path
 
 import _pytest
@@ -16,6 +17,7 @@ _MACHINERY = tuple(
     os.path.dirname(path) + os.sep
     for path in (_pytest.__file__, pluggy.__file__, os.path.dirname(__file__))
 )
+MOST_SOURCE_BYTES = 16 << 20
 CONTEXT_LINES = 4  # of source above the line that a crash is at
 
 
@@ -33,7 +35,7 @@ class Frame:
 
     def source(self) -> list[str]:
         """Return the lines up to this one, marked as pytest marks them; none without a source."""
-        if self.path == "<string>":  # 3.13 takes it for what ``python -c`` was given
+        if self.path == "<string>" or not _may_be_read(self.path):  # 3.13: what -c was given
             return []
         linecache.checkcache(self.path)
         code = linecache.getlines(self.path)
@@ -49,6 +51,15 @@ class Frame:
             rows.insert(0, row)
         texts = [row.rstrip("\n") for row in rows]
         return [*(f"    {row}" for row in texts[:-1]), f">   {texts[-1]}"]
+
+
+def _may_be_read(path: str) -> bool:
+    """Whether reading a file comes to an end: a test names it, and may have put anything there."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # no file: linecache asks who imported it
+        return True
+    return stat.S_ISREG(status.st_mode) and status.st_size <= MOST_SOURCE_BYTES
 
 
 def read_stack(text: str) -> list[Frame]:

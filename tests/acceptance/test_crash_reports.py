@@ -298,3 +298,26 @@ def test_what_scripts_look_for_is_worded_as_in_pytest_forked(pytester):
     told.result.stdout.fnmatch_lines(
         ["*CRASHED with signal 15 (SIGTERM)", "*EXITED with status 42"]
     )
+
+
+def test_a_source_that_cannot_be_read_to_an_end_is_not_read(pytester):
+    pytester.makepyfile(
+        """
+        import os
+
+        def test_endless():
+            exec(compile("os.abort()", "/dev/zero", "exec"))
+
+        def test_nobody_writes():
+            os.unlink(__file__)
+            os.mkfifo(__file__)
+            os.abort()
+        """
+    )
+
+    told = forked(pytester)
+
+    told.result.assert_outcomes(failed=2)
+    told.result.stdout.fnmatch_lines(
+        ["crashed with SIGABRT*test_*.py:4", "crashed with SIGABRT*test_*.py:9"]
+    )

@@ -252,3 +252,18 @@ def test_a_process_that_forks_and_ends_again_and_again_is_ended_as_the_run_ends(
 
     result.assert_outcomes(passed=1)
     assert left == []
+
+
+def test_many_threads_that_are_left_take_no_longer_than_one(run):
+    source = """
+        import threading
+
+        def test_leaves_many():
+            for _ in range(200):
+                threading.Thread(target=threading.Event().wait).start()
+        """
+
+    result, _ = run("--forked-timeout=15", source=source)
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["forked: ended 200 threads left by 1 test*"])

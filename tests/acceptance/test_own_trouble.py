@@ -193,7 +193,8 @@ os.fork = fork_if_there_is_room
     ("args", "limit"),
     [
         (["--forked-jobs=1"], 1),
-        (["--forked-jobs=4"], 2),  # a server of later tests may have one place, and keeps it
+        (["--forked-jobs=4"], 1),
+        (["--forked-jobs=4"], 2),
         (["--forked-scope=class"], 1),
     ],
 )
