@@ -19,6 +19,7 @@ from pytest_procrastinate.child.files import ChildFiles
 from pytest_procrastinate.child.run import ChildProgram, PassOn, StartOver, leave_scopes
 from pytest_procrastinate.child.streams import silenced
 from pytest_procrastinate.forkserver.safety import Snapshot
+from pytest_procrastinate.forkserver.supervised import end_stray_fork
 from pytest_procrastinate.forkserver.watchdogs import Watchdogs
 from pytest_procrastinate.process.child import Channel, InChild
 from pytest_procrastinate.process.ending import Ending
@@ -171,6 +172,7 @@ class Beginning:
             raise
         finally:
             self._asking -= 1
+            end_stray_fork(self._server.pid)
         after = Snapshot.take()
         danger = after.danger_since(before)
         page.note(*asked_by)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pytest_procrastinate.child.run import ChildProgram
 from pytest_procrastinate.process.child import ChildProcess, State
 from pytest_procrastinate.process.ending import Ending
+from pytest_procrastinate.process.frames import FrameError
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.remote import Order, RemoteForker, RemoteService
 from pytest_procrastinate.process.unpatched import os
@@ -129,7 +130,7 @@ class Narrower:
             case ("fresh" | "told", _, _) | ("last", _):
                 self._service.tell(message)
             case _:
-                raise ValueError(f"a narrower server does not say {message!r}")
+                raise FrameError(f"a narrower server does not say {str(message)[:80]!r}")
 
     def _died(self, ending: Ending) -> None:
         self._on_death(self, ending)

@@ -30,7 +30,7 @@ from pytest_procrastinate.forkserver.machinery import Machinery, note_where_modu
 from pytest_procrastinate.forkserver.narrower import Narrower
 from pytest_procrastinate.forkserver.programs import Programs
 from pytest_procrastinate.forkserver.sharing import Sharing
-from pytest_procrastinate.forkserver.supervised import become_server, end_children
+from pytest_procrastinate.forkserver.supervised import become_server, end_children, end_stray_fork
 from pytest_procrastinate.forkserver.turns import Turns
 from pytest_procrastinate.forkserver.watchdogs import Watchdogs
 from pytest_procrastinate.process.child import Channel, ChildProcess, InChild
@@ -122,7 +122,7 @@ class Server:
         self._left_below: dict[int, tuple[bytes, object]] = {}
         self.narrowers: list[Narrower] = []
         self.node: Any = prepared.session
-        self._pid = parent_pid
+        self.pid = parent_pid
         self._listen(channel)
         prepared.capture.point_at(self._programs.idle_files)
         self._beginning = Beginning(self)
@@ -130,8 +130,8 @@ class Server:
     def _listen(self, channel: Channel) -> None:
         self.manager = ProcessManager()
         self.manager.setup()
-        become_server(self.manager, self._pid, lambda: self._beginning.interrupt())
-        self._pid = os.getpid()
+        become_server(self.manager, self.pid, lambda: self._beginning.interrupt())
+        self.pid = os.getpid()
         self._turns = Turns(self.manager)
         self.service = RemoteService(self.manager, channel.end, self._fork_ordered, self._obey)
 
@@ -393,6 +393,7 @@ class Server:
                 self.prepared.marker.begin(program.item, program.files)
             self.prepared.call_hook("pytest_forked_leaving_scopes", program.item)
             told += leave_scopes(self.prepared, program.item, nextitem)
+            end_stray_fork(self.pid)
             self.let_go()
             leave_item(self.session, program.item)
         else:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection
 from types import FrameType
 
 from pytest_procrastinate.child.supervised import waits_at_gate
-from pytest_procrastinate.process.child import ChildProcess
+from pytest_procrastinate.process.child import BROKEN_STATUS, ChildProcess
 from pytest_procrastinate.process.cleanup import die_with_parent, lead_own_group
 from pytest_procrastinate.process.leftovers import descendants
 from pytest_procrastinate.process.manager import ProcessManager
+from pytest_procrastinate.process.own_pid import own_pid
 from pytest_procrastinate.process.unpatched import os, time
 
 DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -50,6 +51,12 @@ def become_server(manager: ProcessManager, parent_pid: int, orphaned: Callable[[
         signal.signal(signum, stay)
     # The end of its channel says the same, but is not seen while a fixture is set up.
     die_with_parent(parent_pid, signal.SIGHUP)
+
+
+def end_stray_fork(server_pid: int) -> None:
+    """Leave, if a shared fixture has forked this process and let it run on: it is no server."""
+    if own_pid() != server_pid:
+        os._exit(BROKEN_STATUS)
 
 
 def end_children(manager: ProcessManager, servers: Collection[ChildProcess]) -> None:

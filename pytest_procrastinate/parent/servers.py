@@ -23,6 +23,7 @@ from pytest_procrastinate.portable import unpack_all
 from pytest_procrastinate.process.child import ChildProcess, parent_of
 from pytest_procrastinate.process.cleanup import SignalState
 from pytest_procrastinate.process.ending import Ending
+from pytest_procrastinate.process.frames import FrameError
 from pytest_procrastinate.process.huge_pages import collapse_memory
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
 from pytest_procrastinate.process.remote import RemoteForker
@@ -251,7 +252,7 @@ class Servers:
                 for name, payload in unpack_all(frames):
                     replay(self._session, name, payload)
             case _:
-                raise ValueError(f"a fork server does not say {message!r}")
+                raise FrameError(f"a fork server does not say {str(message)[:80]!r}")
 
     def _server_died(self, server: RemoteForker, ending: Ending) -> None:
         if self._forker is server:

@@ -265,3 +265,32 @@ def test_a_crash_as_another_parameter_comes_is_told_once(pytester, death, jobs):
     told.result.assert_outcomes(passed=5, errors=1)
     told.result.stdout.fnmatch_lines(["* ERROR at setup of test_one[[]3[]] *"])
     assert [param for _, param in told.noted("set up")] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("scope", ["session", "module"])
+def test_what_a_shared_fixture_forks_and_lets_run_on_is_no_fork_server(pytester, scope, jobs):
+    pytester.makepyfile(
+        f"""
+        import os, pytest
+
+        @pytest.fixture(scope="session")
+        def broad(): pass
+
+        @pytest.fixture(scope={scope!r})
+        def shared(broad):
+            if pid := os.fork():
+                os.waitpid(pid, 0)
+            yield
+            if pid := os.fork():
+                os.waitpid(pid, 0)
+
+        def test_one(shared): pass
+        def test_two(shared): pass
+        """
+    )
+
+    told = forked(pytester, f"--forked-jobs={jobs}")
+
+    told.result.assert_outcomes(passed=2)
+    told.result.stdout.no_fnmatch_line("*INTERNALERROR*")
