@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_procrastinate.child.capture import OwnCapture
 from pytest_procrastinate.child.files import ChildFiles
-from pytest_procrastinate.child.foreground import Foreground
 from pytest_procrastinate.child.run import (
     GATE,
     ChildProgram,
@@ -21,9 +19,7 @@ from pytest_procrastinate.child.run import (
     leave_scopes,
     tear_down_rest,
 )
-from pytest_procrastinate.child.streams import c_flusher, flush_output
-from pytest_procrastinate.child.supervised import TimedPhases
-from pytest_procrastinate.child.telling import Teller
+from pytest_procrastinate.child.streams import flush_output
 from pytest_procrastinate.forkserver.announcing import announce
 from pytest_procrastinate.forkserver.beginning import Beginning
 from pytest_procrastinate.forkserver.machinery import Machinery, note_where_modules_are
@@ -34,68 +30,18 @@ from pytest_procrastinate.forkserver.supervised import become_server, end_childr
 from pytest_procrastinate.forkserver.turns import Turns
 from pytest_procrastinate.forkserver.watchdogs import Watchdogs
 from pytest_procrastinate.process.child import Channel, ChildProcess, InChild
-from pytest_procrastinate.process.cleanup import SignalState, high_duplicate
+from pytest_procrastinate.process.cleanup import high_duplicate
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
-from pytest_procrastinate.process.remote import Order, RemoteForker, RemoteService
-from pytest_procrastinate.process.task import Endpoint
+from pytest_procrastinate.process.remote import Order, RemoteService
 from pytest_procrastinate.process.unpatched import os
 from pytest_procrastinate.pytest_private import (
-    Inherited,
     anything_to_tear_down,
     forget_unraisable,
     leave_item,
     pop_scopes,
     repeat_registrations,
 )
-
-
-class ForkServer:
-    """The task of a fork server. Made in the pytest process, runs in the server.
-
-    :param items: All items of the session, known to both sides by their index.
-    :param live: Tests tell as they run, see :class:`.Teller`.
-    """
-
-    def __init__(
-        self,
-        session: pytest.Session,
-        items: list[pytest.Item],
-        result: RemoteForker,
-        *,
-        live: bool,
-        signals: SignalState,
-    ) -> None:
-        self.result = result
-        self._session = session
-        self._items = items
-        self._live = live
-        self._signals = signals
-        self._parent_pid, self._parent_group = os.getpid(), os.getpgrp()
-
-    def run(self, endpoint: Endpoint | None) -> None:
-        """Serve until the pytest process has gone or closes the channel."""
-        assert isinstance(endpoint, Channel)
-        announce(self._session, endpoint)
-        inherited = Inherited(self._session)
-        inherited.disown()
-        fault_descriptor = high_duplicate(2)
-        prepared = Prepared(
-            session=self._session,
-            teller=Teller(self._session.config),
-            marker=TimedPhases(fault_descriptor),
-            capture=OwnCapture(self._session.config, fault_descriptor),
-            inherited=inherited,
-            signals=self._signals,
-            flush_c=c_flusher(),
-            processes=set(),
-            live=self._live,
-        )
-        plugins = self._session.config.pluginmanager
-        plugins.register(prepared.marker, "forked-phases")
-        plugins.register(Foreground(prepared.marker, self._parent_group), "forked-foreground")
-        prepared.teller.warm_up()
-        Server(prepared, self._items, Sharing(self._session), endpoint, self._parent_pid).serve()
 
 
 class Server:

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_procrastinate.child.run import GATE
 from pytest_procrastinate.child.streams import c_flusher, flush_output
-from pytest_procrastinate.forkserver.server import ForkServer
+from pytest_procrastinate.forkserver.task import ForkServer
 from pytest_procrastinate.options import SETTINGS, THREADS
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.replay import replay
