@@ -98,6 +98,7 @@ class Supervisor:
         self._watches: dict[Attempt, Watch] = {}
         self._leaving: dict[ChildProcess, float] = {}
         limit = self._run.session_timeout_seconds
+        self._session_limit = Timeout(limit or 0.0, "--forked-session-timeout")
         self._session_ends = None if limit is None else self.clock.now() + limit
 
     # --- what happens to attempts -------------------------------------------------------------
@@ -106,6 +107,10 @@ class Supervisor:
         """Begin to count: the gate of its child has been opened."""
         settings = self._config.stash[SETTINGS][attempt.item]
         limit = NEVER_SECONDS if settings.timeout is None else settings.timeout.seconds
+        if self.session_over:  # its unit goes on, or its scopes are left
+            attempt.limit = self._session_limit
+            is_over = attempt.done or attempt.ending is not None
+            limit = min(limit, self._run.grace_seconds) if is_over else 0.0
         now = self.clock.now()
         slow = self._run.slow_after_seconds
         self._watches[attempt] = Watch(
@@ -249,9 +254,7 @@ class Supervisor:
         self.session_over = True
         for watch in self._watches.values():
             if not watch.ladder.expired:
-                limit = self._run.session_timeout_seconds or 0.0
-                watch.attempt.limit = Timeout(limit, "--forked-session-timeout")
-                watch.attempt.files.page.ask(SESSION_TIMEOUT, watch.attempt.turn)
+                watch.attempt.limit = self._session_limit
                 watch.ladder.skip_to(Step.STACKS)
 
     def _act_on(self, watch: Watch, now: float) -> None:
@@ -321,8 +324,8 @@ class Supervisor:
             attempt.cause = "timeout"
             attempt.limit = attempt.limit or watch.settings.timeout
         if step is Step.STACKS:
-            if not attempt.files.page.asked(attempt.turn):
-                attempt.files.page.ask(TIMEOUT, attempt.turn)
+            why = SESSION_TIMEOUT if attempt.limit is self._session_limit else TIMEOUT
+            attempt.files.page.ask(why, attempt.turn)
             self._signal(attempt, STACKS_SIGNAL)
             attempt.stages.append("stacks")
         elif step is Step.RAISE:

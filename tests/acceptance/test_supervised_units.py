@@ -155,3 +155,49 @@ def test_a_child_may_go_on_for_longer_than_one_that_leaves(pytester):
     told = forked(pytester, "--forked-scope=module")
 
     told.result.assert_outcomes(passed=3)
+
+
+SESSION_TIMEOUT = ("--forked-session-timeout=5", "--forked-grace=1")
+
+
+@pytest.mark.slow
+def test_the_session_timeout_ends_a_unit_with_all_that_it_has_left(pytester):
+    pytester.makepyfile(
+        """
+        import time
+
+        def test_hangs(): time.sleep(60)
+        def test_hangs_too(): time.sleep(60)
+        """
+    )
+
+    told = forked(pytester, "--forked-scope=module", *SESSION_TIMEOUT)
+
+    assert told.result.stdout.str().count("TestTimeout: timeout of 5 s in ") >= 2
+    told.result.stdout.fnmatch_lines(["!!*--forked-session-timeout: 5 s are over*"])
+
+
+@pytest.mark.slow
+def test_the_session_timeout_ends_scopes_that_are_left_after_it(pytester):
+    pytester.makepyfile(
+        test_a="import time\ndef test_hangs(): time.sleep(60)",
+        test_b="""
+        import pytest, time
+
+        @pytest.fixture(scope="module")
+        def ends_late():
+            yield
+            time.sleep(60)
+        def test_waits_for_those_before(ends_late): assert 0
+        """,
+    )
+
+    told = forked(pytester, "--forked-jobs=2", *SESSION_TIMEOUT)
+
+    told.result.assert_outcomes(failed=2, errors=1)
+    told.result.stdout.fnmatch_lines(
+        [
+            "*timeout of 5 s in teardown (--forked-session-timeout)",
+            "!!*--forked-session-timeout: 5 s are over*",
+        ]
+    )
