@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_procrastinate.child.files import Page
+from pytest_procrastinate.child.streams import flush_output
 from pytest_procrastinate.messages import KEPT_IN_CHILD, TELLING, ends_phase
 from pytest_procrastinate.portable import REPEATING, Repeated, pack, portable_property
 from pytest_procrastinate.process.child import Channel
@@ -45,7 +46,7 @@ class Teller:
         config.pluginmanager.register(self, "forked-teller")
         for name in TELLING:
             divert_hook(config, name, self._receiver(name), keep=KEPT_IN_CHILD)
-        divert_terminal(config, lambda text: self.tell("terminal", text))
+        divert_terminal(config, self._write)
         before_capture_is_disabled(config, self.show)
 
     def speak_for(self, channel: Channel, page: Page, *, live: bool) -> None:
@@ -137,6 +138,13 @@ class Teller:
             self.flush()
             self._channel.send(SHOW)
             self._channel.wait()
+
+    def _write(self, text: str | None) -> None:
+        """Have something written to the terminal, in order with what this process writes there."""
+        flush_output(lambda: None)
+        self.tell("terminal", text)
+        if not self._live:
+            self.show()
 
     def _speaks(self) -> bool:
         """Whether this process tells: no fork server for itself, no process that a test forked."""

@@ -13,6 +13,7 @@ from pytest_procrastinate.options import AT_END
 from pytest_procrastinate.pytest_private import (
     add_junit_notes,
     add_to_longrepr,
+    begin_line,
     check_junit_notes,
     expected_to_fail,
     write_to_terminal,
@@ -59,6 +60,8 @@ def replay(item: pytest.Item | pytest.Session, name: str, payload: Any) -> None:
             hook(**arguments)
     elif name == "junit":
         add_junit_notes(item.config, arguments)
+    elif name == "terminal" and payload is None:
+        begin_line(item.config)
     elif name == "terminal":
         with write_to_terminal(item.config) as writer:
             if writer is not None:
@@ -88,7 +91,7 @@ def _understand(config: pytest.Config, name: str, payload: Any) -> dict[str, Any
             case ("junit", _):
                 return check_junit_notes(payload)
             case (
-                ("terminal", str())
+                ("terminal", str() | None)
                 | ("told", (str(), _))
                 | ("stop", (str() | bool(), str() | bool()))
                 | ("raised" | "at_end", ("exit", str(), int(), str(), int() | None))

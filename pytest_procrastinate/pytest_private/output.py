@@ -229,14 +229,23 @@ class _TerminalText(io.TextIOBase):
         return int(self._file.fileno())
 
 
-def divert_terminal(config: pytest.Config, tell: Callable[[str], None]) -> None:
+def divert_terminal(config: pytest.Config, tell: Callable[[str | None], None]) -> None:
     """Have what this process writes by pytest's terminal reporter go to ``tell``.
 
-    ``TerminalReporter._tw._file``: only the pytest process knows where the cursor is.
+    ``TerminalReporter._tw._file``: only the pytest process knows where the cursor is. So None is told
+    where ``TerminalReporter.ensure_newline`` begins a line, for :func:`begin_line`.
     """
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         reporter._tw._file = _TerminalText(tell, reporter._tw._file)
+        reporter.ensure_newline = functools.partial(tell, None)
+
+
+def begin_line(config: pytest.Config) -> None:
+    """Begin a line on the terminal, unless it is at the beginning of one."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if isinstance(reporter, TerminalReporter):
+        reporter.ensure_newline()
 
 
 @contextlib.contextmanager

@@ -267,3 +267,36 @@ def test_without_pytests_plugin_for_warnings_those_of_scopes_are_not_told_either
     )
 
     compare(pytester, "-p", "no:warnings", "-rA")
+
+
+@pytest.mark.parametrize("args", [[], ["-v"], ["-s"], ["--setup-show"]], ids=" ".join)
+def test_what_fixtures_write_by_the_terminal_reporter_is_in_lines_and_in_order(pytester, args):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        def steps(request):
+            reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+            capture = request.config.pluginmanager.get_plugin("capturemanager")
+            def write(text):
+                with capture.global_and_fixture_disabled():
+                    reporter.write_line(f"{request.fixturename}: {text}")
+                    print("this is printed")
+                    reporter.write_sep("-", "and this written")
+            write("up")
+            yield
+            if request.scope == "function":
+                write("down")
+
+        @pytest.fixture(scope="module")
+        def shared(request): yield from steps(request)
+        @pytest.fixture
+        def own(request, shared): yield from steps(request)
+
+        def test_first(own): pass
+        def test_second(own): assert 0
+        def test_third(shared): pass
+        """
+    )
+
+    compare(pytester, *args)
