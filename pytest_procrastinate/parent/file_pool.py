@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 
@@ -36,19 +37,34 @@ class FilePool:
                 f"forked: no room for the files of a child: {free} descriptors are free, and it"
                 f" takes {needed} (more of them: ulimit -n {least})"
             )
-        return free == needed
+        return free == needed and self._make()
+
+    def _make(self) -> bool:
+        """Make files for one more child; False where only others have some.
+
+        :raises pytest.UsageError: There is no room for those of a single child.
+        """
+        try:
+            files = ChildFiles.make()
+        except OSError as error:
+            if self._all:
+                return False
+            what = f"forked: no room for the files of a child: {error.strerror}"
+            hint = " (ulimit -f)" if error.errno == errno.EFBIG else ""
+            raise pytest.UsageError(what + hint) from error
+        self._last += 1
+        self._all[self._last] = files
+        self._free.append((self._last, files))
+        return True
 
     def take(self) -> tuple[int, ChildFiles]:
         """Return files that nobody uses.
 
-        :raises OSError: No descriptor was left for new ones.
+        :raises OSError: Nothing was left for new ones.
         """
-        if self._free:
-            return self._free.pop()
-        files = ChildFiles.make()
-        self._last += 1
-        self._all[self._last] = files
-        return self._last, files
+        if not self._free and not self._make():
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return self._free.pop()
 
     def give_back(self, number: int, files: ChildFiles) -> None:
         """Take files back, and empty them: a child may have written after it had told all."""

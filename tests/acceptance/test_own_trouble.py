@@ -47,6 +47,19 @@ def test_without_descriptors_for_one_child_the_error_names_a_limit_that_does(pyt
     run_with_open_files(pytester, int(limit)).assert_outcomes(passed=TESTS)
 
 
+def test_where_files_may_not_be_large_enough_for_a_child_the_limit_is_named(pytester):
+    pytester.makepyfile("def test_it(): pass")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        result = pytester.runpytest_subprocess("--forked", "-p", "no:cacheprovider")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: forked: no room for *: File too large (ulimit -f)"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", range(36, 84, 4))
 def test_with_few_descriptors_shared_scopes_are_set_up_or_the_limit_is_named(pytester, limit):
