@@ -301,8 +301,22 @@ def test_divert_terminal_has_what_is_written_told(config):
     is_terminal = reporter._tw._file.isatty()
     reporter._tw._file = file
 
-    assert "".join(told) == "a line\n"
+    begins, *written = told
+    assert begins is None
+    assert "".join(written) == "a line\n"
     assert is_terminal is file.isatty()
+
+
+def test_begin_line_ends_one_that_is_begun(config, monkeypatch):
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    monkeypatch.setattr(reporter._tw, "_file", io.StringIO())
+
+    private.begin_line(config)
+    reporter.write_fspath_result("test_it.py::test_it", ".")
+    private.begin_line(config)
+    private.begin_line(config)
+
+    assert reporter._tw._file.getvalue().lstrip() == "test_it.py .\n"
 
 
 def test_write_to_terminal_gives_the_writer(config):
