@@ -180,4 +180,30 @@ SUITES = [
             "tornado/test/gen_test.py::RunnerGCTest::test_gc": "asks when something is collected",
         },
     ),
+    Suite(("pytest-mock==3.17.0", "pytest-asyncio"), ("tests",), without=("src",)),
+    Suite(
+        ("pyfakefs==6.3.2",),
+        (
+            "pyfakefs/tests/fake_tempfile_test.py",
+            "pyfakefs/tests/fake_filesystem_glob_test.py",
+            "pyfakefs/pytest_tests",
+        ),
+        source=False,
+    ),
+    Suite(
+        ("bitarray==3.12.3",),
+        ("bitarray/test_bitarray.py",),
+        source=False,
+        options=("-k", "Slice or Sort or Copy or Pickle or Buffer or Count"),
+    ),
+    Suite(
+        ("persistent==6.9",),
+        (
+            "persistent/tests/test_timestamp.py",
+            "persistent/tests/test_ring.py",
+            "persistent/tests/test_list.py",
+            "persistent/tests/test_picklecache.py",
+        ),
+        source=False,
+    ),
 ]
