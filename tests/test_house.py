@@ -29,6 +29,19 @@ def test_readme_lists_every_option_and_ini(pytester):
     assert [name for name in options if not re.search(rf"`{name}\b", readme)] == []
 
 
+def test_what_the_docs_say_of_the_inside_is_there():
+    package = ROOT / "pytest_procrastinate"
+    code = "".join(path.read_text() for path in package.rglob("*.py"))
+    named = re.findall(r"`([\w/.]+)`", (ROOT / "docs" / "inside.md").read_text())
+    files = [name for name in named if name.endswith((".py", "/"))]
+    names = [name for name in named if name not in files]
+
+    assert files
+    assert [name for name in files if not (package / name).exists()] == []
+    assert names
+    assert [name for name in names if not re.search(rf"\b{name}\b", code)] == []
+
+
 def test_a_test_that_leaves_something_behind_fails(pytester):
     watch = (ROOT / "tests" / "conftest.py").read_text()
     pytester.makeconftest(watch.replace("GRACE_SECONDS = 5.0", "GRACE_SECONDS = 0.2"))
