@@ -162,7 +162,7 @@ class _SignalledWaiter:
 
     def send_signal(self, pid: int, signum: int) -> bool:
         """Send a signal. A child that is not reaped keeps its number, so it is not another's."""
-        return _kill(pid, signum)
+        return pid not in self._kept and _kill(pid, signum)
 
     def forget(self, pid: int) -> None:
         """Look after ``pid`` no more."""

@@ -258,3 +258,17 @@ def test_a_handler_that_reaps_all_there_are_takes_no_ending_of_ours(make_waiter)
         assert signal.getsignal(signal.SIGCHLD) is reap_all
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+def test_who_is_reaped_and_not_asked_for_yet_is_signalled_no_more(make_waiter):
+    watch = Watch(make_waiter())
+    child = Child(lambda: os._exit(3))
+    watch.watch(child.pid)
+    child.go()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+    watch.waiter.keep_endings()
+
+    assert not watch.waiter.send_signal(child.pid, 0)
+    assert watch.wait(child.pid).exit_status == 3
+    watch.close()
