@@ -208,9 +208,9 @@ class Server:
             case ("ends", int(last_told)):
                 self._last_told = last_told
             case ("tracebacks",):
-                note_where_modules_are()
                 for narrower in self.narrowers:
                     narrower.forker.order(order)
+                note_where_modules_are()
             case _:
                 raise ValueError(f"not an order: {order!r}")
 

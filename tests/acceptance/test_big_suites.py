@@ -80,12 +80,13 @@ def test_modules_are_looked_up_once_for_the_tracebacks_of_all_children(pytester,
 
         @pytest.mark.usefixtures("shared")
         class TestIt:
+            @pytest.mark.forked(exclusive=True)
             def test_first(self, request):
                 if {what!r} == "is expected to fail":
                     request.applymarker(pytest.mark.xfail)
                 assert {what!r} == "passes"
 
-            @pytest.mark.parametrize("number", range(10))
+            @pytest.mark.parametrize("number", range(20))
             def test_others(self, number):
                 print("looked up" if inspect.modulesbyfile else "not looked up")
         """
@@ -94,5 +95,5 @@ def test_modules_are_looked_up_once_for_the_tracebacks_of_all_children(pytester,
     result = pytester.runpytest_subprocess("--forked", "-rP", *args, timeout=60)
 
     printed = [line for line in result.outlines if line.endswith("looked up")]
-    assert len(printed) == 10
+    assert len(printed) == 20
     assert printed[-1] == ("not looked up" if what == "passes" else "looked up")
