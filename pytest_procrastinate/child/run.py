@@ -23,6 +23,7 @@ from pytest_procrastinate.pytest_private import (
     is_pytests_own_failure,
     may_skip,
     place_of,
+    stack_of,
     tear_down_all,
     tear_down_scopes,
 )
@@ -186,6 +187,9 @@ class ChildProgram:
             # Plain pytest tears down what is left when the session finishes.
             self.prepared.inherited.ends_run = True
             tear_down_rest(self.prepared)
+        elif stack_of(self.prepared.session):
+            # Somebody's hook raised before pytest's own teardown: the next test's does it, plainly.
+            tear_down_rest(self.prepared, self.nextitem)
         self.prepared.call_hook("pytest_forked_child_ending", self.item)
         flush_output(self.prepared.flush_c)
         if left := self.prepared.marker.things_left():
@@ -252,13 +256,15 @@ def tell_stop(prepared: Prepared) -> None:
         prepared.teller.tell("stop", (session.shouldstop, session.shouldfail))
 
 
-def tear_down_rest(prepared: Prepared) -> None:
+def tear_down_rest(prepared: Prepared, nextitem: pytest.Item | None = None) -> None:
     """Tear down all that is left here, as plain pytest does when the session finishes.
 
     What fails is told: it is raised then, in the pytest process.
+
+    :param nextitem: What the scopes of other processes are left for, if the run goes on.
     """
     try:
-        tear_down_all(prepared.session)
+        tear_down_all(prepared.session, nextitem)
     except BaseException as error:
         prepared.teller.tell("at_end", told_exception(error))
 
