@@ -85,6 +85,8 @@ class ChildProgram:
         :param word: What opened its gate, if that is open already.
         """
         wait_at_gate()
+        if not channel.is_heard():
+            return
         self.point_here()
         self.become_child()
         if word is None:
@@ -92,7 +94,7 @@ class ChildProgram:
         if len(word) != GATE.size:
             return  # the pytest process has gone, or wants this test no more
         self.begin(channel, word)
-        self.start_child()
+        self.start_child(channel)
         self.go_on(channel, self.run_protocol())
 
     def go_on(self, channel: Channel, raised: tuple[object, ...] | None) -> None:
@@ -142,14 +144,21 @@ class ChildProgram:
             self.item, self.tell_leaving, stays=not self.scopes_end, fresh=self.fresh
         )
 
-    def start_child(self) -> None:
-        """Do what only a child whose turn has come does before its test."""
+    def start_child(self, channel: Channel) -> None:
+        """Do what only a child whose turn has come does before its test.
+
+        Leaves where its fork server has died before it could tell of it: then another one runs it.
+        """
+        if not channel.is_heard():  # the page may be the other one's by now
+            os._exit(BROKEN_STATUS)
+        self.files.page.note_pid()
+        if not channel.is_heard():  # who gives it up looks for the note after that
+            os._exit(BROKEN_STATUS)
         begin_child(self.prepared.signals)
         if self.prepared.processes:
             from pytest_procrastinate.process.inherited import tell_the_truth_about
 
             tell_the_truth_about(self.prepared.processes)
-        self.files.page.note_pid()
         settings = self.item.config.stash[SETTINGS][self.item]
         self.prepared.marker.watch_things(settings)
         self.prepared.call_hook(

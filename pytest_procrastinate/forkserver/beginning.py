@@ -126,7 +126,7 @@ class Beginning:
             self._channel_here = self._server.channel_in_child(order, program)
             program.prepared.teller.move_to(self._channel_here)
             program.become_child()
-            program.start_child()
+            program.start_child(self._channel_here)
             return
         self._unwind(PassOn())
 

@@ -194,7 +194,7 @@ class Servers:
             self._manager,
             self._hear,
             lambda ending: self._server_died(forker, ending),
-            find=_find_orphan,
+            find=self._find_orphan,
         )
         server = ForkServer(
             self._session,
@@ -263,14 +263,26 @@ class Servers:
                 attempt.server_died(ending)
                 self._left(attempt)
 
+    def _find_orphan(self, child: ChildProcess) -> int | None:
+        """Return the process of a child whose fork server died right after the fork.
+
+        One that has not come so far as to note its own leaves before its test: nobody would hear it.
+        """
+        if (pid := _orphan(child)) is not None:
+            return pid
+        self._manager.hang_up(child)
+        if (pid := _orphan(child)) is not None:
+            os.kill(pid, signal.SIGKILL)  # it may have looked right before we hung up
+        return pid
+
+
+def _orphan(child: ChildProcess) -> int | None:
+    """Return the process that has noted itself as a child's, if it is ours now."""
+    assert isinstance(child.result, Attempt)
+    pid = child.result.files.page.pid()
+    return pid if parent_of(pid) == os.getpid() else None
+
 
 def _module_of(thread: threading.Thread) -> str:
     """Return where the function is defined that a thread runs (``Thread._target``)."""
     return getattr(getattr(thread, "_target", None), "__module__", None) or ""
-
-
-def _find_orphan(child: ChildProcess) -> int | None:
-    """Return the process of a child whose fork server died right after the fork."""
-    assert isinstance(child.result, Attempt)
-    pid = child.result.files.page.pid()
-    return pid if parent_of(pid) == os.getpid() else None

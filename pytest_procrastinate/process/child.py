@@ -79,6 +79,15 @@ class Channel:
         except OSError:
             return b""
 
+    def is_heard(self) -> bool:
+        """Whether the parent still holds its end, and has not said its last word."""
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
     @classmethod
     def from_descriptor(cls, descriptor: int) -> Channel:
         """Take over the descriptor of a socket."""

@@ -36,7 +36,7 @@ class RemoteForker:
     :param died: Hears how the server ended, before its children are seen to.
     :param orphaned: Sees to a child that runs when its server dies; by default it is reaped here.
     :param find: Returns the process id of a child that the server had no time to tell of, if it
-        was forked.
+        was forked, and runs; any other is not to run from then on, or it would beside the next.
     """
 
     def __init__(
@@ -196,8 +196,11 @@ class RemoteForker:
                 self._orphaned(self.children.pop(number))
             case ("refused", int(number), str(reason), ending) if number in self.children:
                 child = self.children.pop(number)
-                child.refusal = reason
-                child.stop(_ending(ending))
+                if reason == SERVER_DIED:  # one below it
+                    self._server_died(child, _ending(ending))
+                else:
+                    child.refusal = reason
+                    child.stop(_ending(ending))
             case _:
                 self._other_message(message)
 
@@ -209,14 +212,17 @@ class RemoteForker:
         self._forget_unsent()
         self._died(ending)
         for child in list(self.children.values()):
-            if child.state is State.NEW and (pid := self._find(child)) is not None:
-                child.start(pid)
-            if child.state is State.RUNNING:
-                self._orphaned(child)
-            else:
-                child.refusal = SERVER_DIED
-                child.stop(ending)
+            self._server_died(child, ending)
         self.children.clear()
+
+    def _server_died(self, child: ChildProcess, ending: Ending) -> None:
+        if child.state is State.NEW and (pid := self._find(child)) is not None:
+            child.start(pid)
+        if child.state is State.RUNNING:
+            self._orphaned(child)
+        else:
+            child.refusal = SERVER_DIED
+            child.stop(ending)
 
     def _runs(self, number: int) -> bool:
         return number in self.children and self.children[number].state is State.RUNNING

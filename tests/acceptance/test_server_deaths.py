@@ -1,0 +1,78 @@
+"""A fork server that dies in the midst of its work: no test is lost, and none runs twice."""
+
+from __future__ import annotations
+
+import pytest
+from comparing import forked
+
+DIES_AS_IT_FORKS = """
+import os, pytest, signal, time
+from pathlib import Path
+
+fork, here = os.fork, Path(__file__).parent
+late = []
+
+def pytest_forked_before_fork(item):
+    if item.name == "{victim}" and not (here / "late").exists():
+        late.append(item)
+
+def fork_and_die():
+    if not late:
+        return fork()
+    late.clear()
+    server = os.getpid()
+    pid = fork()
+    if pid:
+        (here / "late").write_text(str(pid))
+        os.kill(server, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while not (here / "ran").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return pid
+
+os.fork = fork_and_die
+
+@pytest.fixture(scope="session")
+def of_session(): return []
+
+@pytest.fixture(scope="module")
+def of_module(of_session): return []
+"""
+
+
+@pytest.mark.parametrize("shared", ["of_session", "of_module"])
+@pytest.mark.parametrize("victim", ["test_first", "test_second"])
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_child_whose_server_died_before_it_told_of_it_does_not_run_beside_the_next(
+    pytester, shared, victim, jobs
+):
+    pytester.makeconftest(DIES_AS_IT_FORKS.format(victim=victim))
+    pytester.makepyfile(
+        f"""
+        import time
+        from pathlib import Path
+        from pytest_procrastinate.process.inherited import is_running
+
+        HERE = Path(__file__).parent
+
+        def note(name):
+            if name == {victim!r}:
+                with open(HERE / "ran", "a") as file:
+                    file.write(name)
+
+        def test_before(of_session): pass
+        def test_first({shared}): note("test_first")
+        def test_second({shared}): note("test_second")
+
+        def test_last({shared}):
+            late, deadline = int((HERE / "late").read_text()), time.monotonic() + 20
+            while is_running(late) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert (HERE / "ran").read_text() == {victim!r}
+        """
+    )
+
+    told = forked(pytester, f"--forked-jobs={jobs}")
+
+    told.result.assert_outcomes(passed=4)
+    told.result.stdout.no_fnmatch_line("Traceback*")
