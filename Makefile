@@ -19,7 +19,7 @@ test: $(VENV)/ready
 
 # Plugins are loaded wherever they are installed: give this its own VENV.
 test-beside-others: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet pytest-forked pytest-rerunfailures flaky pytest-timeout
+	$(BIN)/python -m pip install --quiet pytest-forked pytest-rerunfailures flaky pytest-timeout allure-pytest
 	$(BIN)/python -m pytest $(OPTIONS) tests/acceptance/test_options_and_markers.py tests/with_others
 
 lint: ruff format mypy imports

@@ -23,6 +23,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         from pytest_procrastinate.with_others.snapshots import Snapshots
 
         session.config.pluginmanager.register(Snapshots(), "forked-snapshots")
+    listener = session.config.pluginmanager.get_plugin("allure_listener")
+    if hasattr(listener, "_cache"):
+        from pytest_procrastinate.with_others.allure import AllureResults
+
+        session.config.pluginmanager.register(AllureResults(listener), "forked-allure")
     if "_hypothesis_pytestplugin" in sys.modules:
         from pytest_procrastinate.with_others.hypothesis import Readiness
 
