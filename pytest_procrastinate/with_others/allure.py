@@ -45,7 +45,7 @@ class AllureResults:
         _finish(listener.pytest_runtest_teardown(item=item), None)
         for phase in ("setup", "teardown"):  # with the first it takes the outcome, then the output
             of_phase = copy.copy(report)
-            of_phase.when = phase  # type: ignore[assignment]
+            of_phase.when = phase
             _finish(listener.pytest_runtest_makereport(item=item, call=call), of_phase)
         next(protocol, None)
 
