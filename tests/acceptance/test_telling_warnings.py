@@ -365,7 +365,9 @@ def test_what_nobody_could_catch_during_collection_is_told_once(pytester, args, 
         pytest.skip("this pytest tells it at once")
     pytester.makepyfile(
         """
-        import pytest, threading
+        import gc, pytest, threading
+
+        gc.disable()  # or the thread's exception may be its context
 
         class Unruly:
             def __del__(self): raise ValueError("in __del__")
@@ -389,7 +391,7 @@ def test_what_nobody_could_catch_during_collection_is_told_once(pytester, args, 
         def test_third(): pass
         """
     )
-    pytester.makeconftest("import gc\ndef pytest_collection_finish(): gc.collect()")
+    pytester.makeconftest("import gc\ndef pytest_collection_finish(): gc.collect(), gc.enable()")
 
     told = forked(pytester, *args, *errors)
 
