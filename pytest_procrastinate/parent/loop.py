@@ -143,17 +143,19 @@ class ForkedRun:
                     limit = write_duration(self._run_settings.session_timeout_seconds or 0.0)
                     self._session.shouldfail = f"--forked-session-timeout: {limit} are over"
                 return
-            starts = self._retries.in_turn(scheduler.to_start())
             if (key := self._to_tell()) is not None and self._telling.must_come_first(
                 self._units[key].known
             ):
                 self._tell(key)
-            elif starts is not None and not self._telling.should_stop:
-                scheduler.started(starts)
-                if starts in self._held:  # it has died as another did, of a fixture
-                    scheduler.leaves(starts)
-                elif not self._servers.dies_of_fixture(self._attempts[starts]):
-                    self._start(self._attempts[starts])
+            elif (
+                not self._telling.should_stop
+                and (key := self._retries.in_turn(scheduler.to_start())) is not None
+            ):
+                scheduler.started(key)
+                if key in self._held:  # it has died as another did, of a fixture
+                    scheduler.leaves(key)
+                elif not self._servers.dies_of_fixture(self._attempts[key]):
+                    self._start(self._attempts[key])
             elif (
                 not self._retries.any_waits
                 and (key := scheduler.to_fork()) is not None
@@ -227,10 +229,9 @@ class ForkedRun:
 
     def _ended(self, key: int, attempt: Attempt) -> None:
         """Have the scopes left that end with a test, or the run; then all is known of it."""
-        scheduler = self._scheduler
         if not attempt.asked_to_leave and (not attempt.passed or attempt.leaves is not None):
             if self._units[key].left == 1:
-                if key != scheduler.next_to_tell or self._units[key].known:
+                if key != self._scheduler.next_to_tell or self._units[key].known:
                     # What comes before it may end the run, and scopes within those that it leaves.
                     self._held[key] = attempt
                     self._supervisor.finished(attempt)
