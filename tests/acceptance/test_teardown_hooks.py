@@ -63,27 +63,15 @@ def pytest_runtest_protocol(item):
 """
 
 
-def test_scopes_that_end_with_it_are_torn_down_before_the_next(pytester):
-    pytester.makeconftest(RAISES_BEFORE_TEARDOWN)
+@pytest.mark.parametrize(
+    ("conftest", "last"),
+    [(RAISES_BEFORE_TEARDOWN, ""), (RUNS_NO_PROTOCOL, "def test_last(module): pass")],
+    ids=["raises", "is not run"],
+)
+def test_scopes_that_end_with_it_are_torn_down_before_the_next(pytester, conftest, last):
+    pytester.makeconftest(conftest)
     pytester.makepyfile(
-        test_a=FIXTURES,
-        test_b="import noting\ndef test_other(): noting.note('down', 'not yet')",
-    )
-
-    told = forked(pytester)
-
-    assert [words for _, *words in told.noted("down")] == [
-        ["own", "test_first"],
-        ["module"],
-        ["not yet"],
-    ]
-    assert told.verdicts()["test_other"] == ["setup passed", "call passed", "teardown passed"]
-
-
-def test_scopes_that_end_with_a_test_that_is_not_run_are_torn_down(pytester):
-    pytester.makeconftest(RUNS_NO_PROTOCOL)
-    pytester.makepyfile(
-        test_a=FIXTURES + "def test_last(module): pass",
+        test_a=FIXTURES + last,
         test_b="import noting\ndef test_other(): noting.note('down', 'not yet')",
     )
 
@@ -95,3 +83,4 @@ def test_scopes_that_end_with_a_test_that_is_not_run_are_torn_down(pytester):
         ["not yet"],
     ]
     assert list(told.verdicts()) == ["test_first", "test_other"]
+    assert told.verdicts()["test_other"] == ["setup passed", "call passed", "teardown passed"]
