@@ -72,6 +72,7 @@ class Servers:
         self._broken: list[Attempt] = []
         self._shows_tracebacks = False
         self._known_files: set[int] = set()
+        self._froze = False
 
     def fork(
         self,
@@ -161,6 +162,7 @@ class Servers:
                 self._forker.order(("ends", self.last_told))
             self._manager.hang_up(self._forker.server)
         self._forker = None
+        self._thaw()
 
     def end(self, seconds: float) -> None:
         """Let the server go and wait until shared fixtures are torn down, or the time for it is over.
@@ -187,6 +189,7 @@ class Servers:
 
         :raises ForkError: Nothing was left for it.
         """
+        self._thaw()  # what fixtures and tests ask the collector for is there as in a plain run
         flush_output(c_flusher())
         self._note_threads()
         self._use_huge_pages()
@@ -212,7 +215,19 @@ class Servers:
         self._forker = forker
         self._shows_tracebacks = False
         self._known_files.clear()
+        self._freeze()
         return forker
+
+    def _freeze(self) -> None:
+        """Have this process's collector look only at what comes from now on: the rest stays anyway."""
+        if gc.isenabled() and not gc.get_freeze_count():  # else somebody else has
+            gc.freeze()
+            self._froze = True
+
+    def _thaw(self) -> None:
+        if self._froze:
+            gc.unfreeze()
+            self._froze = False
 
     def _use_huge_pages(self) -> None:
         """Make the many forks to come cheaper; once, as long as no child shares the memory."""

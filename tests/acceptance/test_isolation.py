@@ -274,3 +274,58 @@ def test_a_child_has_no_files_of_another_test_nor_of_the_pytest_process(pytester
 
     for options in ([], ["--forked-jobs=2"]):
         forked(pytester, *options).result.assert_outcomes(passed=6)
+
+
+def test_the_collector_shows_what_it_shows_in_a_plain_run(pytester):
+    pytester.makepyfile(
+        """
+        import gc
+        import pytest
+
+        class Thing:
+            pass
+
+        thing = Thing()
+        thing.itself = thing
+
+        def is_shown():
+            return thing in [each for each in gc.get_objects() if type(each) is Thing]
+
+        @pytest.fixture(scope="module")
+        def shared():
+            return is_shown(), gc.get_freeze_count()
+
+        def test_forked(shared):
+            assert shared == (True, 0)
+            assert (is_shown(), gc.get_freeze_count()) == (True, 0)
+
+        @pytest.mark.forked(False)
+        def test_plain_after_it():
+            assert (is_shown(), gc.get_freeze_count()) == (True, 0)
+
+        def test_forked_after_that():
+            assert (is_shown(), gc.get_freeze_count()) == (True, 0)
+        """
+    )
+
+    pytester.runpytest_subprocess("--forked", timeout=60).assert_outcomes(passed=3)
+
+
+def test_what_a_conftest_has_frozen_stays_so(pytester):
+    pytester.makeconftest(
+        """
+        import gc
+
+        def pytest_sessionstart():
+            gc.freeze()
+
+        def pytest_sessionfinish():
+            assert gc.get_freeze_count() > 0
+        """
+    )
+    pytester.makepyfile("import gc\ndef test(): assert gc.get_freeze_count() > 0")
+
+    result = pytester.runpytest_subprocess("--forked", timeout=60)
+
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
