@@ -23,7 +23,10 @@ from pytest_procrastinate.process.unpatched import fcntl, os, socket
 
 CHUNK_BYTES = 1 << 18  # one read empties a full socket buffer (208 KiB by default on Linux)
 MAX_TOLD_BYTES = 1 << 30  # what one child may tell; more is a child that writes for ever
-NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # else SIGPIPE ends who talks to the dead
+# Numbers: to combine members of an enum takes longer than the call that they are for.
+NO_SIGNAL = int(getattr(socket, "MSG_NOSIGNAL", 0))  # else SIGPIPE ends who talks to the dead
+NO_WAIT = int(socket.MSG_DONTWAIT)
+PEEK = int(socket.MSG_PEEK)
 BROKEN_STATUS = 70  # EX_SOFTWARE of sysexits.h: the task raised, or its parent went away
 
 
@@ -82,7 +85,7 @@ class Channel:
     def is_heard(self) -> bool:
         """Whether the parent still holds its end, and has not said its last word."""
         try:
-            return bool(self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+            return bool(self._socket.recv(1, PEEK | NO_WAIT))
         except BlockingIOError:
             return True
         except OSError:
@@ -189,7 +192,7 @@ class ChildProcess:
         if self.channel is None:
             return False
         try:
-            return self.channel.send(data, socket.MSG_DONTWAIT | NO_SIGNAL) == len(data)
+            return self.channel.send(data, NO_WAIT | NO_SIGNAL) == len(data)
         except OSError:
             return False
 
@@ -204,7 +207,7 @@ class ChildProcess:
         """Return the next bytes: None when there are none now, empty when none will come."""
         assert self.channel is not None
         try:
-            data = self.channel.recv(CHUNK_BYTES, socket.MSG_DONTWAIT)
+            data = self.channel.recv(CHUNK_BYTES, NO_WAIT)
         except BlockingIOError:
             return None
         except OSError:  # ECONNRESET: it left without reading our last word, see unix(7)

@@ -6,6 +6,8 @@ before anything of the task; the parent prepares what they are given.
 
 from __future__ import annotations
 
+# What Python's signal module wraps: that makes enums, some thousand instructions for each handler.
+import _signal  # type: ignore[import-not-found]  # C, without stubs
 import contextlib
 import signal
 from collections.abc import Callable, Iterable
@@ -39,7 +41,7 @@ def signal_state(*signums: int) -> SignalState:
     In the parent, before it changes any of them for its own purposes.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    handlers = tuple((signum, signal.getsignal(signum)) for signum in signums)
+    handlers = tuple((int(signum), _signal.getsignal(signum)) for signum in signums)
     return SignalState(handlers, frozenset(mask))
 
 
@@ -56,10 +58,10 @@ def reset_signals(before: SignalState | None = None) -> None:
     if before is None:
         return
     for signum, handler in before.handlers:
-        if handler is not None and signal.getsignal(signum) is not handler:
-            signal.signal(signum, handler)
+        if handler is not None and _signal.getsignal(signum) is not handler:
+            _signal.signal(signum, handler)
     # Last: what is pending meets the right handler.
-    signal.pthread_sigmask(signal.SIG_SETMASK, before.mask)
+    _signal.pthread_sigmask(signal.SIG_SETMASK, before.mask)
 
 
 def ignore_terminal_output_stops() -> None:
@@ -67,7 +69,7 @@ def ignore_terminal_output_stops() -> None:
 
     SIGTTOU would stop it for ever in tcsetattr(3).
     """
-    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    _signal.signal(signal.SIGTTOU, int(signal.SIG_IGN))
 
 
 def lead_own_group() -> None:

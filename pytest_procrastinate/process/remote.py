@@ -15,7 +15,7 @@ import selectors
 import signal
 from collections.abc import Callable, Sequence
 
-from pytest_procrastinate.process.child import NO_SIGNAL, ChildProcess, State
+from pytest_procrastinate.process.child import NO_SIGNAL, NO_WAIT, ChildProcess, State
 from pytest_procrastinate.process.cleanup import close_descriptors
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError, encode
@@ -143,7 +143,7 @@ class RemoteForker:
     def _send_now(self, frame: bytes, descriptors: Sequence[int]) -> int:
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
         ancillary = [rights] if descriptors else []
-        return self._channel.sendmsg([frame], ancillary, socket.MSG_DONTWAIT | NO_SIGNAL)
+        return self._channel.sendmsg([frame], ancillary, NO_WAIT | NO_SIGNAL)
 
     def _send_rest(self) -> None:
         try:
