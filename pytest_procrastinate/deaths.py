@@ -6,11 +6,12 @@ import dataclasses
 import difflib
 import re
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_procrastinate.process.ending import Ending, name_signal
+if TYPE_CHECKING:
+    from pytest_procrastinate.process.ending import Ending
 
 DIES_KEYWORDS = ("signal", "exitcode", "match")
 
@@ -26,6 +27,9 @@ class Dies:
     def describe(self) -> str:
         """Return how it is to end: ``death by SIGABRT``."""
         if self.signal is not None:
+            # Here: most runs expect no death, and each run of pytest reads this module.
+            from pytest_procrastinate.process.ending import name_signal
+
             return f"death by {name_signal(self.signal)}"
         return "death" if self.exitcode is None else f"exit code {self.exitcode}"
 

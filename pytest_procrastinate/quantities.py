@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 import re
 
-from pytest_procrastinate.process.limits import data_bytes
-from pytest_procrastinate.strategy import available_cpus
-
 _SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|sec|s|min|m|h|d)\s*", re.IGNORECASE)
 _BYTES = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
@@ -69,9 +66,13 @@ def parse_memory_limit(text: str | int) -> int:
     :raises ValueError: It is no size, or no child could set it: see :meth:`.Limits.set_here`.
     """
     size = parse_size(text)
+    if not size:
+        return size
+    # Here, as below: most runs ask for neither, and each run of pytest reads this module.
+    from pytest_procrastinate.process.limits import data_bytes
+
     try:
-        if size:
-            data_bytes()
+        data_bytes()
     except OSError as error:
         raise ValueError(f"no limit of memory can be set here: {error}") from error
     return size
@@ -83,6 +84,8 @@ def parse_jobs(text: str | int) -> int:
     :raises ValueError: It is neither; the text says how to write one.
     """
     if text == "auto":
+        from pytest_procrastinate.strategy import available_cpus
+
         return available_cpus()
     if not str(text).isdecimal() or not 1 <= int(text) <= MOST_JOBS:
         raise ValueError(f"{str(text)!r} is no number of jobs; write 4 or auto")
