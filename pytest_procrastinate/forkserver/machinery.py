@@ -21,7 +21,7 @@ from pytest_procrastinate.process.written_code import WrittenCode, can_move_code
 from pytest_procrastinate.pytest_private import hook_machinery
 
 PAYS_FROM = 30  # children: to make much immortal takes some 50 ms, and saves some 2 ms with each
-MOVES_FROM = 40  # children: those in between tell what they write to
+MOVES_FROM = 35  # children: those in between tell what they write to
 PACKAGES = ("_pytest", "pytest", "pluggy", "execnet", "pytest_procrastinate")
 
 
