@@ -118,12 +118,12 @@ def test_the_memory_limit_holds_for_each_test_of_a_child(pytester):
 def test_a_memory_limit_that_no_child_could_set_is_a_usage_error(pytester, by):
     pytester.makeconftest(
         """
-        from pytest_procrastinate import quantities
+        from pytest_procrastinate.process import limits
 
         def data_bytes():
             raise FileNotFoundError(2, "No such file or directory", "/proc/self/status")
 
-        quantities.data_bytes = data_bytes
+        limits.data_bytes = data_bytes
         """
     )
     mark = '@pytest.mark.forked(memory_limit="50M")' if by == "mark" else ""
