@@ -73,8 +73,11 @@ class TimedPhases(PhaseMarker):
     def watch_things(self, settings: Settings) -> None:
         """Set the limits of this test and note what it finds, in its own child."""
         self._in_own_child = True
-        Limits(settings.memory_limit_bytes, settings.cpu_limit_seconds).set_here()
-        self._memory = MemoryLimit() if settings.memory_limit_bytes is not None else None
+        self._memory = None
+        if settings.memory_limit_bytes is not None or settings.cpu_limit_seconds is not None:
+            Limits(settings.memory_limit_bytes, settings.cpu_limit_seconds).set_here()
+        if settings.memory_limit_bytes is not None:
+            self._memory = MemoryLimit()
         if settings.cpu_limit_seconds is not None:
             faulthandler.register(signal.SIGXCPU, file=self._fault_descriptor, chain=True)
         self._things = None

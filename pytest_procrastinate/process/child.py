@@ -10,6 +10,7 @@ import enum
 import os as os_as_it_is
 import sys
 import termios
+import threading
 import traceback
 import warnings
 from collections.abc import Callable
@@ -277,8 +278,11 @@ def fork_quietly() -> int:
     filters: Any = warnings.filters
     filters.insert(0, quiet)
     try:
+        # gevent's, where that is in the place of Python's, sees to its loop.
+        if threading.active_count() == 1:
+            return os_as_it_is.fork()
         with log_handlers_at_rest():
-            return os_as_it_is.fork()  # gevent's, where that is in its place, sees to its loop
+            return os_as_it_is.fork()
     finally:
         filters.remove(quiet)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 # What Python's signal module wraps: that makes enums, some thousand instructions for each handler.
 import _signal  # type: ignore[import-not-found]  # C, without stubs
-import contextlib
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -77,8 +76,10 @@ def lead_own_group() -> None:
 
     The parent does the same with :func:`make_group`, and whoever comes first wins.
     """
-    with contextlib.suppress(PermissionError):  # it leads a session, and so a group
+    try:
         os.setpgid(0, 0)
+    except PermissionError:  # it leads a session, and so a group
+        pass
 
 
 def make_group(pid: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections.abc import Iterator
 
 from pytest_procrastinate.process.unpatched import time
@@ -14,14 +13,11 @@ WAIT_SECONDS = 1.0  # for those who write: one of them may hang, and then the fo
 
 @contextlib.contextmanager
 def log_handlers_at_rest() -> Iterator[None]:
-    """Hold the locks of logging's handlers for a while, if there are other threads.
+    """Hold the locks of logging's handlers for a while. Where no other thread is, nobody holds one.
 
     A thread that writes a record holds the lock of the file's buffer, too, and Python makes only
     logging's own locks anew in a child: it would hang with the first record that it writes.
     """
-    if threading.active_count() == 1:
-        yield
-        return
     held = []
     deadline = time.monotonic() + WAIT_SECONDS
     loggers = [logging.root, *list(logging.root.manager.loggerDict.values())]

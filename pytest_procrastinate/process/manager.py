@@ -189,7 +189,9 @@ class ProcessManager:
         try:
             if result is not None:
                 ours, theirs = socket.socketpair()
-            pid = self._fork()
+            for callback in self.before_fork:
+                callback()
+            pid = fork_quietly()
         except OSError as error:
             for end in filter(None, (ours, theirs)):
                 end.close()
@@ -279,8 +281,10 @@ class ProcessManager:
         assert self._selector is not None
         if source in self._watched:  # a selector would say at length that it knows nothing of it
             del self._watched[source]
-            with contextlib.suppress(KeyError, ValueError):
+            try:
                 self._selector.unregister(source)
+            except (KeyError, ValueError):
+                pass
 
     def register_signals(self) -> None:
         """Have deaths noticed."""
@@ -362,11 +366,6 @@ class ProcessManager:
         for end in self.control_pipe or ():
             end.close()
         self._selector = self.control_pipe = None
-
-    def _fork(self) -> int:
-        for callback in self.before_fork:
-            callback()
-        return fork_quietly()
 
     def _hear(self, child: ChildProcess) -> None:
         if not child.receive():

@@ -284,9 +284,10 @@ class RemoteService:
 
     def tell(self, message: object) -> None:
         """Tell the owner something."""
-        # A broken pipe is seen as the end of the orders, a moment later.
-        with contextlib.suppress(OSError):
+        try:
             self._channel.sendall(encode(message), NO_SIGNAL)
+        except OSError:  # is seen as the end of the orders, a moment later
+            pass
 
     def forked(self, order: Order, child: ChildProcess) -> None:
         """Tell that an order's child runs, and who may reap it: this server, or one below it."""
