@@ -15,6 +15,7 @@ from pytest_procrastinate.process.child import leave
 from pytest_procrastinate.process.immortal import (
     definitions,
     has_immortal_objects,
+    kept_by,
     make_immortal,
 )
 from pytest_procrastinate.process.written_code import WrittenCode, can_move_code
@@ -35,10 +36,14 @@ def note_where_modules_are() -> None:
 
 
 class Machinery:
-    """The definitions of pytest and the standard library, and pluggy's calls, in a fork server."""
+    """The definitions of pytest and the standard library, pluggy's calls, and a fork server's own things.
 
-    def __init__(self, config: pytest.Config) -> None:
+    :param server: What it keeps for itself is shared as well.
+    """
+
+    def __init__(self, config: pytest.Config, server: object) -> None:
         self._config = config
+        self._server = server
         self._ordered = 0
         self._code: WrittenCode | None = None
 
@@ -49,6 +54,7 @@ class Machinery:
             defined = definitions({*PACKAGES, *sys.stdlib_module_names})
             make_immortal(defined)
             make_immortal(hook_machinery(self._config))
+            make_immortal(kept_by(self._server, __name__.partition(".")[0]))
             if can_move_code():
                 with contextlib.suppress(OSError):
                     self._code = WrittenCode(defined)

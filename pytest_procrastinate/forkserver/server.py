@@ -64,7 +64,7 @@ class Server:
         self._leaving: dict[int, tuple[ChildProgram, pytest.Item | None, int | None]] = {}
         self._passed, self._ends = -1, False
         self._last_told: int | None = None
-        self.machinery = Machinery(self.session.config)
+        self.machinery = Machinery(self.session.config, self)
         self._left_below: dict[int, tuple[bytes, object]] = {}
         self.narrowers: list[Narrower] = []
         self.node: Any = prepared.session

@@ -1,15 +1,18 @@
 """Objects that are never freed: no child copies a page to count references to them.
 
 CPython counts the references to an object inside the object. A child that calls a function writes to
-it, and the kernel copies the page: a third of all that a test's child copies. Immortal objects (PEP 683,
-Python 3.12 and later, made for this very case) are not counted. What a module of pytest or of the
-standard library defines lives until the process ends anyway, and only that is made immortal: what
-tests and their modules make is freed, and counted, as ever.
+it, and the kernel copies the page: nearly half of all that a test's child copies. Immortal objects (PEP
+683, Python 3.12 and later, made for this very case) are not counted. What a module of pytest or of the
+standard library defines, and what a fork server keeps for itself, lives until the process ends anyway,
+and only that is made immortal: what tests and their modules make is freed, and counted, as ever.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
+import re
+import struct
 import sys
 import sysconfig
 import types
@@ -17,6 +20,12 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 _LEAVES = {
+    str,
+    int,
+    float,
+    bytes,
+    struct.Struct,
+    re.Pattern,
     types.CellType,
     types.BuiltinFunctionType,
     types.MethodDescriptorType,
@@ -61,7 +70,7 @@ def _count_of(value: object) -> int:
 
 
 def definitions(packages: Collection[str]) -> list[object]:
-    """Return what the loaded modules of some packages define, at their top and in classes.
+    """Return what the loaded modules of some packages define, at their top and in classes: constants, too.
 
     :param packages: Names of top-level modules and packages.
     """
@@ -93,13 +102,44 @@ def definitions(packages: Collection[str]) -> list[object]:
     return list(found.values())
 
 
+def kept_by(owner: object, package: str) -> list[object]:
+    """Return an object of a package, and what it is made of: others of the package, and plain values.
+
+    Of its lists, sets and the like only these themselves: what is in them comes and goes.
+    """
+    found: dict[int, object] = {}
+    todo = [owner]
+    while todo:
+        each = todo.pop()
+        if id(each) in found:
+            continue
+        found[id(each)] = each
+        for part in gc.get_referents(each):
+            kind = type(part)
+            if kind.__module__.partition(".")[0] == package or (
+                kind is dict and type(each) is not dict  # its attributes, or one of them
+            ):
+                todo.append(part)
+            elif kind in _LEAVES or kind in _CONTAINERS:
+                found[id(part)] = part
+    return list(found.values())
+
+
+_CONTAINERS = {dict, list, tuple, set, frozenset, types.MethodType}
 _PARTS: dict[type, Callable[[Any], Iterable[object]]] = {
     types.FunctionType: lambda function: (
-        function.__code__,
+        *gc.get_referents(function),
         function.__dict__.get("__wrapped__"),
-        *(function.__closure__ or ()),
     ),
-    types.CodeType: lambda code: code.co_consts,
+    types.CodeType: lambda code: (
+        code.co_consts,
+        code.co_names,
+        code.co_name,
+        code.co_qualname,
+        code.co_filename,
+    ),
+    tuple: iter,
+    frozenset: iter,
     staticmethod: lambda method: (method.__func__,),
     classmethod: lambda method: (method.__func__,),
     property: lambda each: (each.fget, each.fset, each.fdel),

@@ -42,6 +42,12 @@ def run(script: str, folder) -> str:
 
             value = object()
             values = [object()]
+            constant = ("a constant", (12345, 2.5))
+            number = 54321
+
+            def documented(argument="its default"):
+                "What it does."
+                return f"{argument} and a text of its own"
             """
         )
     )
@@ -87,6 +93,41 @@ def test_what_a_package_defines_is_immortal(tmp_path):
         tmp_path,
     )
     assert told.split() == ["True"] * 17
+
+
+@needs_immortal_objects
+def test_constants_of_a_package_are_immortal(tmp_path):
+    told = run(
+        """
+        make_immortal(definitions({"ours"}))
+        it = ours.inner
+        show(it.constant, it.constant[0], it.constant[1], it.constant[1][1], it.number,
+             it.documented.__doc__, it.documented.__defaults__, it.documented.__defaults__[0],
+             it.documented.__code__.co_consts[1])
+        """,
+        tmp_path,
+    )
+    assert told.split() == ["True"] * 9
+
+
+@needs_immortal_objects
+def test_what_an_object_of_a_package_keeps_is_immortal_and_what_passes_through_it_is_not(tmp_path):
+    told = run(
+        """
+        from pytest_procrastinate.process.immortal import kept_by
+
+        owner, part, passes = ours.inner.Class(), ours.inner.Class(), ours.inner.Class()
+        theirs_kept, key = theirs.TheirClass(), ours.inner.Class()
+        owner.part, owner.number, owner.by_name = part, 98765, {"key": key}
+        owner.queue, owner.theirs = [passes], theirs_kept
+        theirs_kept.part = ours.inner.Class()
+        make_immortal(kept_by(owner, "ours"))
+        show(owner, part, owner.number, owner.by_name, key, owner.queue)
+        show(passes, theirs_kept, theirs_kept.part, ours.inner.Class)
+        """,
+        tmp_path,
+    )
+    assert told.split() == ["True"] * 6 + ["False"] * 4
 
 
 @needs_immortal_objects
