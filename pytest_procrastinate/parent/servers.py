@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -32,11 +33,40 @@ from pytest_procrastinate.pytest_private import forget_unraisable, needs_fixture
 # To move memory into huge pages takes as long as some 50 forks are quicker by it.
 HUGE_PAGES_FROM = 100  # tests
 HUGE_PAGES_FROM_BYTES = 64 << 20
+RESTS_FROM = 30  # tests
 
 LOOK_SECONDS = 5.0  # between looks at processes that may have been stopped
 
 # Modules whose threads hold no lock that a test could want: one waits for connections.
 HARMLESS = ("pytest_rerunfailures",)
+
+
+class Collector:
+    """The garbage collector of the pytest process, while tests run in children."""
+
+    def __init__(self) -> None:
+        self._froze = False
+
+    @contextlib.contextmanager
+    def at_rest(self, tests: int) -> Iterator[None]:
+        """Have it look at what comes from now on, not again and again at all that was collected.
+
+        Not for a few tests: what is young by then counts as old afterwards.
+        """
+        # Frozen already: by somebody else, who will not expect it to end here.
+        if tests >= RESTS_FROM and gc.isenabled() and not gc.get_freeze_count():
+            gc.freeze()
+            self._froze = True
+        try:
+            yield
+        finally:
+            self.thaw()
+
+    def thaw(self) -> None:
+        """Have it look at everything: what tests and fixtures ask it for is there as in a plain run."""
+        if self._froze:
+            gc.unfreeze()
+            self._froze = False
 
 
 class Servers:
@@ -72,7 +102,8 @@ class Servers:
         self._broken: list[Attempt] = []
         self._shows_tracebacks = False
         self._known_files: set[int] = set()
-        self._froze = False
+        self.collector = Collector()
+        manager.in_child.append(self.collector.thaw)
 
     def fork(
         self,
@@ -162,7 +193,6 @@ class Servers:
                 self._forker.order(("ends", self.last_told))
             self._manager.hang_up(self._forker.server)
         self._forker = None
-        self._thaw()
 
     def end(self, seconds: float) -> None:
         """Let the server go and wait until shared fixtures are torn down, or the time for it is over.
@@ -189,7 +219,6 @@ class Servers:
 
         :raises ForkError: Nothing was left for it.
         """
-        self._thaw()  # what fixtures and tests ask the collector for is there as in a plain run
         flush_output(c_flusher())
         self._note_threads()
         self._use_huge_pages()
@@ -215,19 +244,7 @@ class Servers:
         self._forker = forker
         self._shows_tracebacks = False
         self._known_files.clear()
-        self._freeze()
         return forker
-
-    def _freeze(self) -> None:
-        """Have this process's collector look only at what comes from now on: the rest stays anyway."""
-        if gc.isenabled() and not gc.get_freeze_count():  # else somebody else has
-            gc.freeze()
-            self._froze = True
-
-    def _thaw(self) -> None:
-        if self._froze:
-            gc.unfreeze()
-            self._froze = False
 
     def _use_huge_pages(self) -> None:
         """Make the many forks to come cheaper; once, as long as no child shares the memory."""

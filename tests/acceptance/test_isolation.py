@@ -291,6 +291,10 @@ def test_the_collector_shows_what_it_shows_in_a_plain_run(pytester):
         def is_shown():
             return thing in [each for each in gc.get_objects() if type(each) is Thing]
 
+        @pytest.mark.parametrize("number", range(30))
+        def test_one_of_many(number):
+            pass
+
         @pytest.fixture(scope="module")
         def shared():
             return is_shown(), gc.get_freeze_count()
@@ -308,7 +312,7 @@ def test_the_collector_shows_what_it_shows_in_a_plain_run(pytester):
         """
     )
 
-    pytester.runpytest_subprocess("--forked", timeout=60).assert_outcomes(passed=3)
+    pytester.runpytest_subprocess("--forked", timeout=60).assert_outcomes(passed=33)
 
 
 def test_what_a_conftest_has_frozen_stays_so(pytester):
@@ -323,9 +327,18 @@ def test_what_a_conftest_has_frozen_stays_so(pytester):
             assert gc.get_freeze_count() > 0
         """
     )
-    pytester.makepyfile("import gc\ndef test(): assert gc.get_freeze_count() > 0")
+    pytester.makepyfile(
+        """
+        import gc
+        import pytest
+
+        @pytest.mark.parametrize("number", range(40))
+        def test_it(number):
+            assert gc.get_freeze_count() > 0
+        """
+    )
 
     result = pytester.runpytest_subprocess("--forked", timeout=60)
 
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=40)
     assert result.ret == 0
