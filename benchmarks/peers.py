@@ -36,6 +36,7 @@ import tempfile
 import time
 
 import cost
+import environments
 
 HERE = pathlib.Path(__file__).parent
 TIMEOUT_SECONDS = 600
@@ -113,6 +114,7 @@ def main() -> int:
         cost.write_suite(folder, args.tests, args.module)
         bare, figures, calls = measure(commands, folder, args.runs, missing)
     show(bare, figures, calls, args.tests)
+    show_versions(commands)
     for name, reason in missing.items():
         print(f"{name}: not measured; {reason}")
     if args.json:
@@ -123,14 +125,14 @@ def main() -> int:
     return 0
 
 
-def install(contender: Contender, environments: pathlib.Path, module: str) -> list[str]:
+def install(contender: Contender, kept: pathlib.Path, module: str) -> list[str]:
     """Have the contender in its environment; return its command.
 
     :raises subprocess.CalledProcessError: pip could not install it.
     """
     packages = [*contender.packages, *([module] if module else [])]
     words = [pathlib.Path(package).name for package in packages]
-    folder = environments / re.sub(r"[^\w.-]+", "-", "-".join(words))
+    folder = kept / re.sub(r"[^\w.-]+", "-", "-".join(words))
     python = folder / "bin" / "python"
     ours = str(HERE.parent) in packages
     if ours or not (folder / "installed").exists():
@@ -200,6 +202,16 @@ def count_calls(command: list[str], folder: str) -> int:
     with tempfile.NamedTemporaryFile("r") as table:
         run(["strace", "-f", "-c", "-o", table.name, *command], folder)
         return int(table.read().split("\n")[-2].split()[3])
+
+
+def show_versions(commands: dict[str, list[str]]) -> None:
+    """Print which pytest each contender has: some run with an older one only."""
+    names: dict[str, list[str]] = {}
+    for name, command in commands.items():
+        python = next(word for word in command if word.endswith("python")).rpartition("=")[2]
+        names.setdefault(environments.versions(pathlib.Path(python), ["pytest"]), []).append(name)
+    for version, having in names.items():
+        print(f"{version}: {', '.join(having)}")
 
 
 def last_line(text: str) -> str:
