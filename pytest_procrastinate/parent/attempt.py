@@ -1,25 +1,21 @@
-"""All that the pytest process holds of one child: its files, its messages, how it ended."""
+"""All that the pytest process holds of one child: its channel, its files, what it told, how it ended."""
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pytest_procrastinate.child.files import read_text
-from pytest_procrastinate.messages import ends_phase
 from pytest_procrastinate.options import SETTINGS, Timeout
 from pytest_procrastinate.parent.file_pool import FilePool
-from pytest_procrastinate.parent.keeping import keep
-from pytest_procrastinate.portable import REPEATING, Repeated, unpack, unpack_all
+from pytest_procrastinate.parent.told import NOT_KEPT, Told
+from pytest_procrastinate.portable import unpack
 from pytest_procrastinate.process.child import ChildProcess
 from pytest_procrastinate.process.ending import Cause, Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError
 from pytest_procrastinate.process.remote import SERVER_DIED
-
-XFAIL = {"condition", "reason", "run", "strict"}  # what a child says of a mark
 
 
 class Attempt:
@@ -30,7 +26,7 @@ class Attempt:
     :param finished: Called once: all that will be known of the test is known.
     :param gone: Called once, before that if need be: its child has ended.
     :param before: The attempt whose child goes on with this item: channel and files are this one's now.
-    :param heard: Called with each message as it comes; True: it was dealt with, do not keep it.
+    :param heard: Called with each message that is not for pytest, as it comes.
     """
 
     def __init__(
@@ -38,35 +34,17 @@ class Attempt:
         item: pytest.Item,
         pool: FilePool,
         finished: Callable[[Attempt], None],
-        heard: Callable[[Attempt, str, Any], bool],
+        heard: Callable[[Attempt, str, Any], None],
         gone: Callable[[Attempt], None],
         before: Attempt | None = None,
         *,
         is_last: bool = True,
     ) -> None:
         self.item = item
-        self.messages: list[tuple[str, Any]] = []
+        self.told = Told(item)
         self.child: ChildProcess | None = None
         self.ending: Ending | None = None
-        self.told_phase = ""
-        """The last phase told."""
-        self.sections: list[tuple[str, str]] = []
-        """The sections of the last report told: pytest's next one would repeat them."""
-        self.failed = self.stops = False
-        """Whether a report failed; whether the child asked for the end of the run."""
-        self.has_traceback = False
-        """Whether a report shows where an exception was raised; that of an expected failure does, too."""
-        self.told: set[str] = set()
-        """The names of what was told."""
-        self.leaves: bool | None = None
-        """Whether shared scopes end with the test: True all, False those that the next is not in."""
-        self.noted: list[tuple[str, Any]] = []
-        """What the test noted on itself: properties, xfail marks."""
         self.asked_to_leave = False
-        self.scope_messages: list[tuple[str, Any]] = []
-        """What the fork server told as it tore these down."""
-        self.warned: list[Any] = []
-        """What was told of its warnings."""
         self.leave_here: Callable[..., pytest.TestReport] | None = None
         """Tears down what plain items have set up in this process and what ends with the test."""
         self.outcome: str | None = None
@@ -75,8 +53,6 @@ class Attempt:
         """Whether the child told all it had to tell."""
         self.problem: str | None = None
         """Why what it told cannot be believed, or why there is no child."""
-        self.internal_error = ""
-        """The traceback of pytest's own failure in the child."""
         self.refused = self.given_up = False
         """Whether there was no room for a child; whether its child was let go to make room."""
         self.phase = ""
@@ -89,13 +65,6 @@ class Attempt:
         self.fixture = ("", "", "")
         """The broader fixture that was being set up: name, node and index of its parameter."""
         self._told_all = self._child_gone = False
-        self._repeated = Repeated(
-            {
-                "nodeid": item.nodeid,
-                "location": item.location,
-                "keywords": dict.fromkeys(item.keywords, 1),
-            }
-        )
         self.cause: Cause = ""
         """Why we end its child, if we do."""
         self.limit: Timeout | None = None
@@ -132,7 +101,7 @@ class Attempt:
     @property
     def passed(self) -> bool:
         """Whether all is known and nothing of it may end the run."""
-        return self.done and not self.failed and not self.stops
+        return self.done and not self.told.failed and not self.told.stops
 
     @property
     def child_ended(self) -> bool:
@@ -164,44 +133,22 @@ class Attempt:
         if self._ended_early:
             self.problem = "it told that its test was over, and went on"
             return
-        if name in REPEATING:
-            self._repeated.bring_back(payload)
-        if name == "pytest_runtest_logreport" and not self._note_report(payload):
-            self.problem = f"not a report: {reprlib.repr(payload)}"
+        self.problem = self.told.take(name, payload)
+        if self.problem is not None:
             return
-        if name in ("property", "xfail"):
-            self._note(name, payload)
-            return
-        if name == "leaves":
-            self.leaves = bool(payload)
-            return
-        if name == "broken":
-            self._take_internal_error(payload)
-            return
-        if name == "pytest_runtest_logstart" and name in self.told and not self.told_phase:
-            return  # the fork server began the test, then a child began it again
-        self.told.add(name)
-        self.stops = self.stops or name in ("stop", "raised")
         if name == "done":
             if payload == self.turn and self._told_to_the_end:
                 self._end()
             else:  # of somebody's own protocol, or the test itself says so: its end will show
                 self._ended_early = True
-        elif not self._heard(self, name, payload):
-            keep(self.messages, name, payload)
-
-    def _take_internal_error(self, payload: Any) -> None:
-        match payload:
-            case (_, str(), int(), str(summary), str(text)):
-                self.problem = f"pytest itself failed in the test's process: {summary}"
-                self.internal_error = text
-            case _:
-                self.problem = f"not an internal error: {str(payload)[:80]!r}"
+        elif name in NOT_KEPT:
+            self._heard(self, name, payload)
 
     @property
     def _told_to_the_end(self) -> bool:
         """Whether it told what pytest's own protocol tells; a unit goes on where no phase is under way."""
-        if "pytest_runtest_logfinish" in self.told or "raised" in self.told:
+        names = self.told.names
+        if "pytest_runtest_logfinish" in names or "raised" in names:
             return True
         page = self.files.page
         is_under_way = page.is_of(self.turn) and page.read()[0] != ""
@@ -212,46 +159,19 @@ class Attempt:
         if not self.waits_for_end:
             self._finished(self)
 
-    def _note(self, name: str, payload: Any) -> None:
-        match name, payload:
-            case ("property", (str(), _)):
-                keep(self.noted, name, payload)
-            case ("xfail", ([*conditions], {**options})) if options.keys() <= XFAIL and not any(
-                isinstance(each, str) for each in (*conditions, options.get("condition"))
-            ):  # pytest would evaluate a text, and nothing that a child says is run here
-                keep(self.noted, name, payload)
-
     def distrust(
         self, reason: str, told: list[tuple[str, Any]], untold: list[tuple[str, Any]]
     ) -> None:
         """Take the test for one that died after it had told some messages: the next makes no sense."""
         self.problem = f"what it told makes no sense: {reason}"
         self.done = False
-        self.told.difference_update(name for name, _ in untold)
-        self.told_phase, self.sections = "", []
-        for name, payload in told:
-            if name == "pytest_runtest_logreport":
-                self._note_report(payload)
+        self.told.forget_all_but(told, untold)
         self._blame_test()
 
     def _blame_test(self) -> None:
         """Take the test itself for who told what cannot be believed, where no other phase is known."""
-        if self.problem is not None and not self.phase and not self.told_phase:
+        if self.problem is not None and not self.phase and not self.told.phase:
             self.phase = "call"
-
-    def _note_report(self, payload: Any) -> bool:
-        """Note what a report says; whether it is one."""
-        match payload:
-            case ({"when": str(phase), "outcome": outcome, "sections": [*sections]} as data, _):
-                if ends_phase(payload):
-                    self.told_phase = phase
-                self.failed = self.failed or outcome == "failed"
-                self.has_traceback = self.has_traceback or isinstance(data.get("longrepr"), dict)
-                try:
-                    self.sections = [(str(name), str(text)) for name, text in sections]
-                except (TypeError, ValueError):
-                    return False
-        return isinstance(payload, tuple) and len(payload) == 2 and isinstance(payload[0], dict)
 
     def process_died(self, ending: Ending) -> None:
         """Hear how the child ended: it is reaped, its channel is drained."""
@@ -277,7 +197,7 @@ class Attempt:
         if self._is_done():  # it died between its last word and its leave
             self._leave(ending)
             return
-        self.forget_teardown()
+        self.told.forget_teardown()
         refusal = self.child.refusal
         if refusal is not None and not self.cause and (refusal != SERVER_DIED or not self.began):
             self.refuse(refusal)
@@ -296,48 +216,16 @@ class Attempt:
     def _is_done(self) -> bool:
         return self.done
 
-    def scope_left(self, frames: bytes) -> None:
-        """Take what the fork server told as it left the test's scopes."""
-        self.scope_messages = unpack_all(frames)
-        self.leaves = None
-        for name, payload in self.scope_messages:
-            self.stops = self.stops or name in ("stop", "raised")
-            if name == "pytest_runtest_logreport":
-                self.failed = self.failed or payload[0].get("outcome") == "failed"
-
     def server_died(self, ending: Ending) -> None:
         """Take the death of the fork server: the test's own, if it had begun to leave its scopes."""
-        self.leaves = None
+        self.told.leaves = None
         if not self.done or self.files.page.pid() != ending.pid:
             return
         self.ending = ending.with_cause(self.cause) if self.cause else ending
         self.done = False
         self.phase = "teardown"
         self._read_files()
-        self.forget_teardown()
-
-    def take_before_teardown(self) -> list[tuple[str, Any]]:
-        """Take out the messages before the report of the test's own teardown."""
-        for position, (name, payload) in enumerate(self.messages):
-            if name == "pytest_runtest_logreport" and payload[0].get("when") == "teardown":
-                before, self.messages = self.messages[:position], self.messages[position:]
-                return before
-        return []
-
-    def forget_teardown(self) -> None:
-        """Forget that the test's own teardown passed: something came after it, and went badly."""
-        names = [name for name, _ in self.messages]
-        if "pytest_runtest_logreport" not in names or self.told_phase != "teardown":
-            return
-        last = len(names) - 1 - names[::-1].index("pytest_runtest_logreport")
-        if self.messages[last][1][0].get("outcome") != "passed":
-            return
-        self.told_phase = "call"
-        after = [
-            told for told in self.messages[last + 1 :] if told[0] != "pytest_runtest_logfinish"
-        ]
-        self.messages[last:] = after
-        self.told.discard("pytest_runtest_logfinish")
+        self.told.forget_teardown()
 
     def die_as(self, other: Attempt) -> None:
         """Take over how another attempt died: of a fixture that this one needs as well."""

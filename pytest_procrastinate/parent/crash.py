@@ -30,29 +30,29 @@ def tell_crash(attempt: Attempt) -> None:
     """Tell pytest what a dead child still owed."""
     item = attempt.item
     where = {"nodeid": item.nodeid, "location": item.location}
-    if "pytest_runtest_logstart" not in attempt.told:
+    if "pytest_runtest_logstart" not in attempt.told.names:
         item.ihook.pytest_runtest_logstart(**where)
     if attempt.outcome is not None:
         _tell_crash_run_again(attempt)
         return
     for report in crash_reports(attempt):
         if report.when == "teardown":
-            tell_teardown(item, report, attempt.scope_messages)
+            tell_teardown(item, report, attempt.told.scope_messages)
         else:
             item.ihook.pytest_runtest_logreport(report=report)
-    if "pytest_runtest_logfinish" not in attempt.told:
+    if "pytest_runtest_logfinish" not in attempt.told.names:
         item.ihook.pytest_runtest_logfinish(**where)
 
 
 def crash_reports(attempt: Attempt) -> list[pytest.TestReport]:
     """Return the reports that a dead child still owed: the crash, then what reporters expect."""
     item = attempt.item
-    phase = attempt.phase or AFTER[attempt.told_phase]
+    phase = attempt.phase or AFTER[attempt.told.phase]
     now, wall = time.monotonic(), time.time()
     seconds = max(0.0, now - attempt.phase_began) if attempt.phase_began else 0.0
     report = _report(item, phase, wall - seconds, wall)
-    report.user_properties += [pair for name, pair in attempt.noted if name == "property"]
-    report.sections = [*attempt.sections, *_captured(attempt, phase)]
+    report.user_properties += [pair for name, pair in attempt.told.noted if name == "property"]
+    report.sections = [*attempt.told.sections, *_captured(attempt, phase)]
     unexpected = _what_is_wrong_with_death(attempt, phase)
     if unexpected is None:  # dies() expects it
         return [report, _report(item, "teardown", wall, wall)]
@@ -174,8 +174,8 @@ class _CrashText:
         if style in ("auto", "long") and (source := self._place.source()):
             rows += [*source, ""]
         rows.append(self.headline)
-        if self._attempt.internal_error:
-            rows += ["", *self._attempt.internal_error.splitlines()]
+        if self._attempt.told.internal_error:
+            rows += ["", *self._attempt.told.internal_error.splitlines()]
         if style == "native" and self._stack_text:
             rows += ["", self._stack_text]
         elif self._stack:

@@ -127,7 +127,7 @@ class Retries:
 def _came_to_nothing(attempt: Attempt) -> bool:
     """Whether a child died before its turn came, or its fork server before it was forked."""
     child, ending = attempt.child, attempt.ending
-    if child is None or attempt.began or attempt.phase or attempt.cause or attempt.told:
+    if child is None or attempt.began or attempt.phase or attempt.cause or attempt.told.names:
         return False
     # One that had been forked ahead may have died with its fork server, before its turn.
     if child.refusal is not None or ending is None:

@@ -120,7 +120,7 @@ class Servers:
         """Note what an attempt has shown: a fixture that kills its server, or that tests fail here."""
         if attempt.died_in_server and attempt.fixture[0]:
             self._broken.append(attempt)
-        if attempt.has_traceback and self._forker is not None and not self._shows_tracebacks:
+        if attempt.told.has_traceback and self._forker is not None and not self._shows_tracebacks:
             self._shows_tracebacks = True
             self._forker.order(("tracebacks",))
 
@@ -239,7 +239,7 @@ class Servers:
         match message:
             case ("left", int(index), bytes(frames), died) if index in self._leaving:
                 attempt, _ = self._leaving.pop(index)
-                attempt.scope_left(frames)
+                attempt.told.scope_left(frames)
                 if died is not None:
                     attempt.server_died(Ending.from_message(died))
                 self._left(attempt)
