@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pytest_procrastinate.child.files import read_text
 from pytest_procrastinate.options import SETTINGS, Timeout
 from pytest_procrastinate.parent.file_pool import FilePool
+from pytest_procrastinate.parent.remains import NOTHING, read_remains
 from pytest_procrastinate.parent.told import NOT_KEPT, Told
 from pytest_procrastinate.portable import unpack
 from pytest_procrastinate.process.child import ChildProcess
@@ -21,7 +21,8 @@ from pytest_procrastinate.process.remote import SERVER_DIED
 class Attempt:
     """One try to run one item in a child; the ``result`` of the child's task.
 
-    It alone owns what belongs to the child: the channel (in :attr:`child`) and the files.
+    It alone owns what belongs to the child: the channel (in :attr:`child`) and the files. What was told
+    is in :attr:`told`, what a dead child left in :attr:`remains`.
 
     :param finished: Called once: all that will be known of the test is known.
     :param gone: Called once, before that if need be: its child has ended.
@@ -41,53 +42,51 @@ class Attempt:
         is_last: bool = True,
     ) -> None:
         self.item = item
+        self.settings = item.config.stash[SETTINGS][item]
+        self.turn: int = 1 if before is None else before.turn + 1
+        """Which of its child's tests it is; the first is 1."""
+        self.waits_for_end = self.settings.waits_for_end and is_last
+        """Whether all is known of it only when its child has ended."""
+
         self.told = Told(item)
-        self.child: ChildProcess | None = None
-        self.ending: Ending | None = None
-        self.asked_to_leave = False
-        self.leave_here: Callable[..., pytest.TestReport] | None = None
-        """Tears down what plain items have set up in this process and what ends with the test."""
-        self.outcome: str | None = None
-        """What a crash counts as of a test that is run again; None: it is not."""
         self.done = False
         """Whether the child told all it had to tell."""
         self.problem: str | None = None
         """Why what it told cannot be believed, or why there is no child."""
-        self.refused = self.given_up = False
-        """Whether there was no room for a child; whether its child was let go to make room."""
-        self.phase = ""
-        """The phase a dead child was in."""
-        self.began = self.phase_began = 0.0
-        self.stack_text = ""
-        """What faulthandler wrote as the process died."""
-        self.captured: list[tuple[str, str]] = []
-        """What had been captured and not told: kind and text."""
-        self.fixture = ("", "", "")
-        """The broader fixture that was being set up: name, node and index of its parameter."""
-        self._told_all = self._child_gone = False
-        self.cause: Cause = ""
-        """Why we end its child, if we do."""
-        self.limit: Timeout | None = None
-        """The limit of time that it ran into."""
-        self.settings = item.config.stash[SETTINGS][item]
-        self.waits_for_end = self.settings.waits_for_end and is_last
-        """Whether all is known of it only when its child has ended."""
+        self.child: ChildProcess | None = None
+        self.ending: Ending | None = None
+        self.remains = NOTHING
+        """What the child left of the test as it died."""
+
+        # What those that see to it note on it.
         self.slot: tuple[int, int] | None = None
         """Its numbers among the running tests and in its group, while it runs."""
         self.shows = False
         """Whether it writes to the terminal itself."""
-        self.left: list[str] = []
-        """What it left running or open."""
+        self.cause: Cause = ""
+        """Why we end its child, if we do."""
+        self.limit: Timeout | None = None
+        """The limit of time that it ran into."""
         self.stages: list[str] = []
         """What was done about it, in words."""
-        self._child_goes_on = self._ended_early = False
-        self.turn: int = 1 if before is None else before.turn + 1
-        """Which of its child's tests it is; the first is 1."""
+        self.left: list[str] = []
+        """What it left running or open."""
+        self.refused = self.given_up = False
+        """Whether there was no room for a child; whether its child was let go to make room."""
+        self.outcome: str | None = None
+        """What a crash counts as of a test that is run again; None: it is not."""
+        self.asked_to_leave = False
+        """Whether its fork server, if one is left, has been asked to leave the scopes that end with it."""
+        self.leave_here: Callable[..., pytest.TestReport] | None = None
+        """Tears down what plain items have set up in this process and what ends with the test."""
+
         if before is None:
             self.number, self.files = pool.take()
         else:
             self._take_over(before)
         self._pool = pool
+        self._ended_early = False
+        self._told_all = self._child_gone = self._child_goes_on = False
         self._finished = finished
         self._heard = heard
         self._gone = gone
@@ -116,7 +115,12 @@ class Attempt:
     @property
     def died_in_server(self) -> bool:
         """Whether it died with the fork server that set up a broader fixture for it."""
-        return not self.done and bool(self.began) and self.child is not None and not self.child.pid
+        return (
+            not self.done
+            and bool(self.remains.began)
+            and self.child is not None
+            and not self.child.pid
+        )
 
     def incoming_message(self, message: object) -> None:
         """Hear the child.
@@ -170,36 +174,27 @@ class Attempt:
 
     def _blame_test(self) -> None:
         """Take the test itself for who told what cannot be believed, where no other phase is known."""
-        if self.problem is not None and not self.phase and not self.told.phase:
-            self.phase = "call"
+        if self.problem is not None and not self.remains.phase and not self.told.phase:
+            self.remains = self.remains.died_in("call")
 
     def process_died(self, ending: Ending) -> None:
         """Hear how the child ended: it is reaped, its channel is drained."""
         if self.done or self.ending is not None:  # all is known already
-            self._leave(ending)
+            self._leave()
             return
         self.ending = ending.with_cause(self.cause) if self.cause else ending
         assert self.child is not None
-        self.phase, self.began, self.phase_began, untold = self.files.page.read()
-        self._read_files()
-        if not self.files.page.is_of(self.turn):  # the page still speaks of a test before
-            self.phase, self.began, self.phase_began, untold = "", 0.0, 0.0, b""
+        self.remains, untold = read_remains(self.files, self.turn)
         if self.child.error is not None:  # nothing of it can be believed, whenever it was noticed
             untold = b""
-            self.phase = self.phase if self.phase == "setup" else ""
-        try:
-            for message in Decoder().feed(untold):
-                self.incoming_message(message)
-        except FrameError:
-            pass  # it died while it wrote, or wrote over it
-        if self._ended_early and self.problem is None and ending.exit_status == 0:
-            self._end()
-        if self._is_done():  # it died between its last word and its leave
-            self._leave(ending)
+            self.remains = self.remains.died_in("setup" if self.remains.phase == "setup" else "")
+        if self._had_told_all(untold, ending):
+            self._leave()
             return
         self.told.forget_teardown()
         refusal = self.child.refusal
-        if refusal is not None and not self.cause and (refusal != SERVER_DIED or not self.began):
+        had_begun = refusal == SERVER_DIED and self.remains.began
+        if refusal is not None and not self.cause and not had_begun:
             self.refuse(refusal)
         elif self.child.error is not None and self.problem is None:
             self.problem = f"its reports cannot be read: {self.child.error}"
@@ -208,13 +203,21 @@ class Attempt:
         self._gone(self)
         self._finished(self)
 
+    def _had_told_all(self, untold: bytes, ending: Ending) -> bool:
+        """Hear what a child had not sent; whether it died between its last word and its leave."""
+        try:
+            for message in Decoder().feed(untold):
+                self.incoming_message(message)
+        except FrameError:
+            pass  # it died while it wrote, or wrote over it
+        if self._ended_early and self.problem is None and ending.exit_status == 0:
+            self._end()
+        return self.done
+
     def refuse(self, reason: str | None) -> None:
         """Note that there was no room for a child."""
         self.refused = reason != SERVER_DIED
         self.problem = f"no child could be forked: {reason}"
-
-    def _is_done(self) -> bool:
-        return self.done
 
     def server_died(self, ending: Ending) -> None:
         """Take the death of the fork server: the test's own, if it had begun to leave its scopes."""
@@ -223,44 +226,32 @@ class Attempt:
             return
         self.ending = ending.with_cause(self.cause) if self.cause else ending
         self.done = False
-        self.phase = "teardown"
-        self._read_files()
+        self.remains = self.remains.died_in("teardown").with_written(self.files)
         self.told.forget_teardown()
 
     def die_as(self, other: Attempt) -> None:
         """Take over how another attempt died: of a fixture that this one needs as well."""
-        self.ending, self.phase, self.stack_text = other.ending, other.phase, other.stack_text
-        self.captured = list(other.captured)
+        self.ending = other.ending
+        self.remains = self.remains.with_death_of(other.remains)
         self._finished(self)
 
-    def _read_files(self) -> None:
-        files = self.files
-        self.fixture = files.page.read_note()
-        self.stack_text = read_text(files.faults)
-        self.captured = [
-            ("stdout", read_text(files.out) + read_text(files.held_out)),
-            ("stderr", read_text(files.err) + read_text(files.held_err)),
-            ("log", read_text(files.log).strip()),
-        ]
-
-    def _leave(self, ending: Ending) -> None:
-        self._child_left()
+    def _leave(self) -> None:
+        self._child_gone = True
+        if self._told_all:
+            self._give_back_files()
         if self.done:
             self._gone(self)
             if self.waits_for_end:
                 self._finished(self)
-
-    def _child_left(self) -> None:
-        self._child_gone = True
-        self._release_if_over()
 
     def release(self) -> None:
         """Give up the files: the test has been told. They go back when the child has left, too."""
         self._told_all = True
         if self.child is None or self.child.removable:
             self._child_gone = True
-        self._release_if_over()
+        if self._child_gone:
+            self._give_back_files()
 
-    def _release_if_over(self) -> None:
-        if self._told_all and self._child_gone and not self._child_goes_on:
+    def _give_back_files(self) -> None:
+        if not self._child_goes_on:
             self._pool.give_back(self.number, self.files)

@@ -118,7 +118,7 @@ class Servers:
 
     def learn_from(self, attempt: Attempt) -> None:
         """Note what an attempt has shown: a fixture that kills its server, or that tests fail here."""
-        if attempt.died_in_server and attempt.fixture[0]:
+        if attempt.died_in_server and attempt.remains.fixture[0]:
             self._broken.append(attempt)
         if attempt.told.has_traceback and self._forker is not None and not self._shows_tracebacks:
             self._shows_tracebacks = True
@@ -127,7 +127,7 @@ class Servers:
     def dies_of_fixture(self, attempt: Attempt) -> bool:
         """Whether a test needs a fixture that has killed a server: then it dies as that one did."""
         for broken in self._broken:
-            if needs_fixture(attempt.item, *broken.fixture):
+            if needs_fixture(attempt.item, *broken.remains.fixture):
                 self.cancel(attempt)
                 attempt.die_as(broken)
                 return True
