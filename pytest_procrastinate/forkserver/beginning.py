@@ -43,6 +43,19 @@ if TYPE_CHECKING:
     from pytest_procrastinate.forkserver.server import Server
 
 
+@dataclasses.dataclass
+class Begun:
+    """An item whose protocol is under way in this process.
+
+    :ivar order: What was ordered; in a narrower server it has another number.
+    :ivar channel: The test's own; its child has a descriptor of its own of it.
+    """
+
+    order: Order
+    program: ChildProgram
+    channel: Channel
+
+
 class Beginning:
     """The item that a server has begun, if any; a plugin.
 
@@ -51,7 +64,8 @@ class Beginning:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._current: tuple[Order, ChildProgram] | None = None
+        self._begun: Begun | None = None
+        """The item begun here. None where there is none, as in its child, which goes on with it."""
         self._asking = 0  # shared fixtures under way, each of which asked for the next
         self._set_up: dict[Any, tuple[int, Any]] = {}  # for which item, by which request
         server.session.config.pluginmanager.register(self, "forked-beginning")
@@ -59,8 +73,7 @@ class Beginning:
 
     def begin(self, order: Order, program: ChildProgram, channel: Channel, word: bytes) -> None:
         """Begin an item's protocol in this process; a child goes on with it."""
-        self._current = order, program
-        self._order_here, self._channel_here = order, channel
+        begun = self._begun = Begun(order, program, channel)
         program.point_here()
         program.begin(channel, word)
         unwound: PassOn | None = None
@@ -78,24 +91,28 @@ class Beginning:
             program.files.clear()
             if self._server.sharing.is_complete(program.item):
                 channel.close()
-                self._server.fork(self._order_here, program, word)
+                self._server.fork(begun.order, program, word)
             else:  # what else it shares is still to be set up here
-                self.begin(self._order_here, program, channel, word)
+                self.begin(begun.order, program, channel, word)
             return
-        if self._current is None:  # the child
-            self._server.machinery.leave_child(lambda: program.go_on(self._channel_here, raised))
+        if self._is_child:
+            self._server.machinery.leave_child(lambda: program.go_on(begun.channel, raised))
         # It ended before anything of its own was set up: a skip.
-        order = self._order_here
-        self._current = None
+        self._begun = None
         program.tell_end(raised)
         self._server.let_go()
         leave_item(self._server.session, program.item)
         channel.close()
         if program.following is not None and raised is None:
-            self._server.fork(order, program.following, word)
+            self._server.fork(begun.order, program.following, word)
             return
-        os.close(order.descriptors[0])
-        self._server.service.ended(order, Ending(os.getpid(), 0, None, False, None))
+        os.close(begun.order.descriptors[0])
+        self._server.service.ended(begun.order, Ending(os.getpid(), 0, None, False, None))
+
+    @property
+    def _is_child(self) -> bool:
+        """Whether this is the child, in which the protocol has run to its end: a server unwinds it."""
+        return self._begun is None
 
     def interrupt(self) -> None:
         """End the set-up of a shared fixture, if one is under way: the pytest process has gone.
@@ -107,7 +124,7 @@ class Beginning:
 
     def _share_and_split(self, item: pytest.Item) -> None:
         """Fork here, once all is set up that can be shared."""
-        if not self._is_under_way():
+        if self._begun is None:
             return
         while missing := self._server.sharing.missing_beside(item):
             set_up_now(item, missing[0])
@@ -117,16 +134,17 @@ class Beginning:
 
     def _split_for_test(self, item: pytest.Item) -> None:
         """Fork here: the child goes on, the server unwinds the protocol and lets go of the item."""
-        if self._current is None or self._current[1].item is not item:
+        begun = self._begun
+        if begun is None or begun.program.item is not item:
             return
-        order, program = self._current
-        if self._server.fork_child(order, program, begun=True):
-            self._current = None
-            self._channel_here.close()
-            self._channel_here = self._server.channel_in_child(order, program)
-            program.prepared.teller.move_to(self._channel_here)
+        program = begun.program
+        if self._server.fork_child(begun.order, program, begun=True):
+            self._begun = None  # in the child, which goes on as any other test does
+            begun.channel.close()
+            begun.channel = self._server.channel_in_child(begun.order, program)
+            program.prepared.teller.move_to(begun.channel)
             program.become_child()
-            program.start_child(self._channel_here)
+            program.start_child(begun.channel)
             return
         self._unwind(PassOn())
 
@@ -135,10 +153,10 @@ class Beginning:
         self, fixturedef: Any, request: Any
     ) -> Generator[None, object, object]:
         """Split where the first fixture of the test's own is set up, or one that is not shared."""
-        if self._current is None:
+        begun = self._begun
+        if begun is None:
             return (yield)
-        order, program = self._current
-        item = program.item
+        program, item = begun.program, begun.program.item
         shared = request.node is not item and self._server.sharing.is_shared(item, fixturedef)
         try:
             if not shared:
@@ -146,7 +164,7 @@ class Beginning:
                     self._unwind(StartOver())
                 self._share_and_split(item)
             elif self._narrows(program, request):
-                self._split_for_scope(order, program, request.node)
+                self._split_for_scope(begun, request.node)
         except PassOn:
             forget_result(fixturedef)
             raise
@@ -182,13 +200,13 @@ class Beginning:
             fixturedef.addfinalizer(functools.partial(self._note_end, fixturedef, request.node))
             return value
         self._server.service.tell(("fresh", fixturedef.argname, danger))
-        self._current = None
+        self._begun = None
         self._leave_to_children(fixturedef, request)
         self._unwind(StartOver())
 
     def _note_end(self, fixturedef: Any, node: Any) -> None:
-        if self._current is not None:  # another item needs it with another parameter
-            self._current[1].files.page.note(fixturedef.argname, node.nodeid, -1)
+        if self._begun is not None:  # another item needs it with another parameter
+            self._begun.program.files.page.note(fixturedef.argname, node.nodeid, -1)
 
     def leave_after(self, last: int) -> None:
         """Tear down what was set up for items after that one: the run ends, and does not come to them."""
@@ -217,9 +235,9 @@ class Beginning:
         Those set up here are torn down with the skip; but of a narrower server's own scope, its owner
         has to know that it ended.
         """
-        if self._current is None:
+        if self._begun is None:
             return
-        _, program = self._current
+        program = self._begun.program
         stays = None if program.scopes_end else program.nextitem
         if program.following is None and (
             stays is None
@@ -228,9 +246,6 @@ class Beginning:
             or anything_to_tear_down(self._server.session, stays)
         ):
             program.tell_leaving(all_scopes=stays is None)
-
-    def _is_under_way(self) -> bool:
-        return self._current is not None
 
     def _narrows(self, program: ChildProgram, request: Any) -> bool:
         """Whether a module's or class's fixture gets a server of its own, forked from this one.
@@ -252,9 +267,9 @@ class Beginning:
             )
         )
 
-    def _split_for_scope(self, order: Order, program: ChildProgram, node: Any) -> None:
+    def _split_for_scope(self, begun: Begun, node: Any) -> None:
         """Fork here: the child is a server for ``node`` and sets it up, this server unwinds."""
-        server = self._server
+        server, order, program = self._server, begun.order, begun.program
         try:
             idle_files = ChildFiles.make()
         except OSError:
@@ -275,8 +290,7 @@ class Beginning:
             self._set_up.clear()
             server.become_narrower(node, forked.channel, program.item, idle_files)
             program.files.page.note_pid()
-            self._order_here = dataclasses.replace(order, number=number)
-            self._current = self._order_here, program
+            begun.order = dataclasses.replace(order, number=number)
             return
         idle_files.close()
         forget_unraisable(server.session.config)
@@ -288,6 +302,6 @@ class Beginning:
 
     def _unwind(self, how: PassOn) -> NoReturn:
         """Let go of the item, in the server: its protocol unwinds."""
-        self._current = None
+        self._begun = None
         self._server.let_go()
         raise how

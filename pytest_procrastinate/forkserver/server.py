@@ -7,6 +7,7 @@ where the test's own set-up begins: the child goes on as if nothing had happened
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 import pytest
@@ -42,6 +43,15 @@ from pytest_procrastinate.pytest_private import (
     pop_scopes,
     repeat_registrations,
 )
+
+
+class Way(enum.Enum):
+    """How an item comes to its child, once nothing holds it up."""
+
+    NARROWER = 1  # a narrower server, which has its scope, sees to it
+    FORK = 2  # a fork: all that it shares is set up
+    FORK_FRESH = 3  # a fork: what it would share is torn down, so it sets up all that it needs
+    BEGIN = 4  # begun here: something that it shares is missing, or it may be skipped
 
 
 class Server:
@@ -87,9 +97,9 @@ class Server:
             self.manager.step()
             while self._leaving and self._leave(min(self._leaving)):
                 pass  # in order: a later one may end the scope that an earlier one is within
-            while (turn := self._turns.first_open()) and self._is_free_for(turn[1]):
+            while (turn := self._turns.first_open()) and (way := self._way(turn[1])):
                 self._turns.take(turn[0])
-                self._take_up(*turn)
+                self._take_up(*turn, way)
                 self._pass_on()
         for narrower in self.narrowers:
             narrower.dismiss(self._last_told)
@@ -109,23 +119,20 @@ class Server:
         below = (each for narrower in self.narrowers for each in narrower.running())
         return any(running < index for running in (*self._running.values(), *below))
 
-    def _is_free_for(self, program: ChildProgram) -> bool:
-        """Whether an item can be begun here: not while tests before it use what it changes."""
-        if self._narrower_for(program) is not None:
-            return True
+    def _way(self, program: ChildProgram) -> Way | None:
+        """Return how an item comes to its child now; None: tests before it use what it changes or ends."""
         self._pop_empty_scopes(program.item)
-        if self._is_late(program):
-            return True
+        if self._narrower_for(program) is not None:
+            return Way.NARROWER
         if not self.sharing.fits(program.item):
-            return False
+            # Its scopes have been left: the rest of a unit whose child died beside others.
+            return Way.FORK_FRESH if program.index < self._passed else None
+        if self.sharing.is_complete(program.item) and not program.may_be_skipped:
+            return Way.FORK
         # One that is skipped is torn down here, with the scopes that end with it.
         ends = program.may_be_skipped and anything_to_tear_down(self.session, program.nextitem)
         changes = ends or self.sharing.changes(program.item)
-        return not (changes and self._runs_before(program.index))
-
-    def _is_late(self, program: ChildProgram) -> bool:
-        """Whether its scopes have been left: the rest of a unit whose child died beside others."""
-        return program.index < self._passed and not self.sharing.fits(program.item)
+        return None if changes and self._runs_before(program.index) else Way.BEGIN
 
     def _narrower_for(self, program: ChildProgram) -> Narrower | None:
         return next((each for each in self.narrowers if program.index in each.tests), None)
@@ -159,10 +166,7 @@ class Server:
         """Whether an item needs not wait for its turn, nor for those that wait ``before`` it."""
         if not all(self._is_ready_for(each.item) for each in before):
             return False  # what they set up, or end, it inherits: from a narrower server as well
-        self._pop_empty_scopes(program.item)
-        return self._narrower_for(program) is not None or (
-            self._is_ready_for(program.item) and not program.may_be_skipped
-        )
+        return self._way(program) in (Way.NARROWER, Way.FORK)
 
     def _go(self, order: Order, program: ChildProgram) -> None:
         if (narrower := self._narrower_for(program)) is not None:
@@ -174,9 +178,9 @@ class Server:
         """Whether a child forked now would find all that it shares, and nothing else."""
         return self.sharing.fits(item) and self.sharing.is_complete(item)
 
-    def _take_up(self, order: Order, program: ChildProgram) -> None:
-        """Run an item whose turn has come: by now somebody else may be the one to begin it."""
-        if self._narrower_for(program) is not None:
+    def _take_up(self, order: Order, program: ChildProgram, way: Way) -> None:
+        """Run an item whose turn has come."""
+        if way is Way.NARROWER:  # since it was ordered: somebody else begins it
             self._go(order, program)
             return
         channel = Channel.from_descriptor(os.dup(order.descriptors[0]))
@@ -186,15 +190,12 @@ class Server:
             os.close(order.descriptors[0])
             self.service.ended(order, Ending.lost(0))
             return
-        if self._is_late(program):
-            channel.close()
-            self.fork(order, program.set_up_fresh(), word)
-        elif self.sharing.is_complete(program.item) and not program.may_be_skipped:
-            channel.close()
-            self.fork(order, program, word)
-        else:
+        if way is Way.BEGIN:
             self._passed = max(self._passed, program.index)
             self._beginning.begin(order, program, channel, word)
+        else:
+            channel.close()
+            self.fork(order, program if way is Way.FORK else program.set_up_fresh(), word)
 
     def _obey(self, order: object) -> None:
         match order:

@@ -30,29 +30,29 @@ def tell_crash(attempt: Attempt) -> None:
     """Tell pytest what a dead child still owed."""
     item = attempt.item
     where = {"nodeid": item.nodeid, "location": item.location}
-    if "pytest_runtest_logstart" not in attempt.told:
+    if "pytest_runtest_logstart" not in attempt.told.names:
         item.ihook.pytest_runtest_logstart(**where)
     if attempt.outcome is not None:
         _tell_crash_run_again(attempt)
         return
     for report in crash_reports(attempt):
         if report.when == "teardown":
-            tell_teardown(item, report, attempt.scope_messages)
+            tell_teardown(item, report, attempt.told.scope_messages)
         else:
             item.ihook.pytest_runtest_logreport(report=report)
-    if "pytest_runtest_logfinish" not in attempt.told:
+    if "pytest_runtest_logfinish" not in attempt.told.names:
         item.ihook.pytest_runtest_logfinish(**where)
 
 
 def crash_reports(attempt: Attempt) -> list[pytest.TestReport]:
     """Return the reports that a dead child still owed: the crash, then what reporters expect."""
-    item = attempt.item
-    phase = attempt.phase or AFTER[attempt.told_phase]
+    item, remains = attempt.item, attempt.remains
+    phase = remains.phase or AFTER[attempt.told.phase]
     now, wall = time.monotonic(), time.time()
-    seconds = max(0.0, now - attempt.phase_began) if attempt.phase_began else 0.0
+    seconds = max(0.0, now - remains.phase_began) if remains.phase_began else 0.0
     report = _report(item, phase, wall - seconds, wall)
-    report.user_properties += [pair for name, pair in attempt.noted if name == "property"]
-    report.sections = [*attempt.sections, *_captured(attempt, phase)]
+    report.user_properties += [pair for name, pair in attempt.told.noted if name == "property"]
+    report.sections = [*attempt.told.sections, *_captured(attempt, phase)]
     unexpected = _what_is_wrong_with_death(attempt, phase)
     if unexpected is None:  # dies() expects it
         return [report, _report(item, "teardown", wall, wall)]
@@ -85,8 +85,8 @@ def _what_is_wrong_with_death(attempt: Attempt, phase: str) -> str | None:
     ):
         return f"dies() expects {dies.describe()} during the call"
     if dies.match is not None:
-        told = "\n".join([text for name, text in attempt.captured if name == "stderr"])
-        if not dies.match.search(f"{told}\n{attempt.stack_text}"):
+        told = "\n".join([text for name, text in attempt.remains.captured if name == "stderr"])
+        if not dies.match.search(f"{told}\n{attempt.remains.stack_text}"):
             return f"dies() expects {dies.match.pattern!r} on stderr"
     return None
 
@@ -116,7 +116,7 @@ def _report(item: pytest.Item, phase: str, start: float, stop: float) -> pytest.
 
 def _captured(attempt: Attempt, phase: str) -> list[tuple[str, str]]:
     """Return what had been captured when the child died, named and ordered as pytest does."""
-    return [(f"Captured {name} {phase}", text) for name, text in attempt.captured if text]
+    return [(f"Captured {name} {phase}", text) for name, text in attempt.remains.captured if text]
 
 
 def _limit(attempt: Attempt) -> str | None:
@@ -133,7 +133,7 @@ def _limit(attempt: Attempt) -> str | None:
 
 def _describe(attempt: Attempt, ending: Ending) -> str:
     limit = attempt.limit
-    if ending.cause == "lost" and (words := LAST_WORDS.search(attempt.stack_text)):
+    if ending.cause == "lost" and (words := LAST_WORDS.search(attempt.remains.stack_text)):
         return f"{ending.describe()}; its last words: {words.group()}"
     if ending.cause != "timeout" or limit is None:
         return ending.describe()
@@ -157,8 +157,8 @@ class _CrashText:
         item = attempt.item
         self._attempt = attempt
         self._item = item
-        self._stack_text = attempt.stack_text.strip()
-        self._stack = read_stack(attempt.stack_text)
+        self._stack_text = attempt.remains.stack_text.strip()
+        self._stack = read_stack(attempt.remains.stack_text)
         self._base = item.config.invocation_params.dir
         self._place = self._where()
         place = self._place.place(item.config.rootpath)
@@ -174,8 +174,8 @@ class _CrashText:
         if style in ("auto", "long") and (source := self._place.source()):
             rows += [*source, ""]
         rows.append(self.headline)
-        if self._attempt.internal_error:
-            rows += ["", *self._attempt.internal_error.splitlines()]
+        if self._attempt.told.internal_error:
+            rows += ["", *self._attempt.told.internal_error.splitlines()]
         if style == "native" and self._stack_text:
             rows += ["", self._stack_text]
         elif self._stack:
@@ -215,8 +215,8 @@ class _CrashText:
         if threads and ending is not None and ending.cause == "timeout":
             rows.append(f"the pytest process had other threads as it forked: {', '.join(threads)}")
         facts = []
-        if self._attempt.began:
-            facts.append(f"ran {time.monotonic() - self._attempt.began:.2f} s")
+        if self._attempt.remains.began:
+            facts.append(f"ran {time.monotonic() - self._attempt.remains.began:.2f} s")
         if ending is not None and ending.usage is not None:
             facts.append(f"peak memory {ending.usage.peak_memory_bytes / (1 << 20):.0f} MiB")
         if facts:

@@ -229,7 +229,7 @@ class ForkedRun:
 
     def _ended(self, key: int, attempt: Attempt) -> None:
         """Have the scopes left that end with a test, or the run; then all is known of it."""
-        if not attempt.asked_to_leave and (not attempt.passed or attempt.leaves is not None):
+        if not attempt.asked_to_leave and (not attempt.passed or attempt.told.leaves is not None):
             if self._units[key].left == 1:
                 if key != self._scheduler.next_to_tell or self._units[key].known:
                     # What comes before it may end the run, and scopes within those that it leaves.
@@ -239,7 +239,7 @@ class ForkedRun:
                     return
                 telling = self._telling
                 if telling.last_is_found_here and attempt.done and telling.stops_with(attempt):
-                    attempt.leaves = True
+                    attempt.told.leaves = True
             leaving = self._leave_scopes(key, attempt)
             self._servers.answer(attempt)  # it may leave: now the server knows what becomes of it
             if leaving:
@@ -258,11 +258,11 @@ class ForkedRun:
 
     def _leave_scopes(self, key: int, attempt: Attempt) -> bool:
         """Whether scopes are being left that ended with a test."""
-        if attempt.done and attempt.leaves is None:
+        if attempt.done and attempt.told.leaves is None:
             return False
         attempt.asked_to_leave = True
         index = self._index[attempt.item]
-        next_index = None if attempt.leaves else self._index.get(self._units[key].next_after)
+        next_index = None if attempt.told.leaves else self._index.get(self._units[key].next_after)
         return self._servers.leave(attempt, index, next_index, stops=self._telling.should_stop)
 
     def _run_others(self, key: int, attempt: Attempt) -> None:
@@ -295,7 +295,7 @@ class ForkedRun:
         self._starting.known(attempt)
         self._telling.note_scopes(attempt, unit.rest.pop(0)[1])
         self._live_line.done += 1
-        if unit.rest and attempt.done and not attempt.stops and not attempt.child_ended:
+        if unit.rest and attempt.done and not attempt.told.stops and not attempt.child_ended:
             following = self._attempt(key, before=attempt)
             following.slot, attempt.slot = attempt.slot, None
             self._leftovers.goes_on(attempt, following)
@@ -321,25 +321,23 @@ class ForkedRun:
 
     # --- telling ------------------------------------------------------------------------------
 
-    def _hear(self, attempt: Attempt, name: str, payload: Any) -> bool:
+    def _hear(self, attempt: Attempt, name: str, payload: Any) -> None:
+        """See to what a child has left, or to one that waits for our word to write to the terminal."""
         if name == "left":
             self._leftovers.things_left(attempt, payload)
-            return True
-        if name != "show":
-            return False
+            return
         attempt.shows = True
         self._live_line.erase()
         key = self._keys.get(attempt)
         if (
             key == self._scheduler.next_to_tell
             and not self._units[key].known
-            and attempt.leaves is None
+            and attempt.told.leaves is None
             and attempt.settings.leaks != "fail"
-            and not (self._telling.last_is_found_here and attempt.told_phase == "teardown")
+            and not (self._telling.last_is_found_here and attempt.told.phase == "teardown")
         ):
             self._telling.tell_so_far(attempt)
         self._servers.answer(attempt)
-        return True
 
     def _tell(self, key: int) -> None:
         """Tell what is known of a unit and has not been told."""

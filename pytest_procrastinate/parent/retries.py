@@ -126,13 +126,13 @@ class Retries:
 
 def _came_to_nothing(attempt: Attempt) -> bool:
     """Whether a child died before its turn came, or its fork server before it was forked."""
-    child, ending = attempt.child, attempt.ending
-    if child is None or attempt.began or attempt.phase or attempt.cause or attempt.told:
+    child, ending, remains = attempt.child, attempt.ending, attempt.remains
+    if child is None or remains.began or remains.phase or attempt.cause or attempt.told.names:
         return False
     # One that had been forked ahead may have died with its fork server, before its turn.
     if child.refusal is not None or ending is None:
         return child.refusal == SERVER_DIED
-    if attempt.slot is not None and attempt.stack_text:
+    if attempt.slot is not None and remains.stack_text:
         return False  # a crash of its own, though it has written over what it had begun
     return ending.signal is not None
 
@@ -144,7 +144,7 @@ def _was_taken_along(attempt: Attempt) -> bool:
     """
     return (
         attempt.died_in_server
-        and not attempt.fixture[0]
+        and not attempt.remains.fixture[0]
         and not attempt.cause
         and not attempt.shows
     )
@@ -155,7 +155,7 @@ def _may_have_begun(attempt: Attempt) -> bool:
 
     Not if it may have died of its server's death, which is by SIGKILL.
     """
-    if attempt.began:
+    if attempt.remains.began:
         return True
     ending = attempt.ending
     return attempt.slot is not None and ending is not None and ending.signal != signal.SIGKILL

@@ -150,16 +150,16 @@ class Servers:
 
     def learn_from(self, attempt: Attempt) -> None:
         """Note what an attempt has shown: a fixture that kills its server, or that tests fail here."""
-        if attempt.died_in_server and attempt.fixture[0]:
+        if attempt.died_in_server and attempt.remains.fixture[0]:
             self._broken.append(attempt)
-        if attempt.has_traceback and self._forker is not None and not self._shows_tracebacks:
+        if attempt.told.has_traceback and self._forker is not None and not self._shows_tracebacks:
             self._shows_tracebacks = True
             self._forker.order(("tracebacks",))
 
     def dies_of_fixture(self, attempt: Attempt) -> bool:
         """Whether a test needs a fixture that has killed a server: then it dies as that one did."""
         for broken in self._broken:
-            if needs_fixture(attempt.item, *broken.fixture):
+            if needs_fixture(attempt.item, *broken.remains.fixture):
                 self.cancel(attempt)
                 attempt.die_as(broken)
                 return True
@@ -271,7 +271,7 @@ class Servers:
         match message:
             case ("left", int(index), bytes(frames), died) if index in self._leaving:
                 attempt, _ = self._leaving.pop(index)
-                attempt.scope_left(frames)
+                attempt.told.scope_left(frames)
                 if died is not None:
                     attempt.server_died(Ending.from_message(died))
                 self._left(attempt)

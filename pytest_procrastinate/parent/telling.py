@@ -58,7 +58,7 @@ class Telling:
 
     def note_scopes(self, attempt: Attempt, nextitem: pytest.Item | None) -> None:
         """Note whether scopes end with a test that plain items have set up in this process."""
-        stops = (attempt.stops or self.should_stop) and tears_down_all_as_it_stops()
+        stops = (attempt.told.stops or self.should_stop) and tears_down_all_as_it_stops()
         after = None if stops else nextitem
         if anything_to_tear_down(self._session, after):
             attempt.leave_here = functools.partial(tear_down_scopes, attempt.item, after)
@@ -75,7 +75,7 @@ class Telling:
 
     def tell_so_far(self, attempt: Attempt) -> None:
         """Tell what is known of a test that still runs."""
-        messages, attempt.messages = attempt.messages, []
+        messages, attempt.told.messages = attempt.told.messages, []
         self._replay(attempt, messages)
         self.half_told = attempt
 
@@ -84,7 +84,7 @@ class Telling:
 
         That report, then, is to be merged with that of all scopes.
         """
-        self._replay(attempt, attempt.take_before_teardown())
+        self._replay(attempt, attempt.told.take_before_teardown())
         self.half_told = attempt
         return self.should_stop
 
@@ -93,26 +93,27 @@ class Telling:
 
         :raises BaseException: What the protocol raised in the child.
         """
+        told = attempt.told
         try:
             if attempt.left and attempt.settings.leaks == "fail":
-                attempt.messages = fail_for(attempt.left, attempt.messages)
+                told.messages = fail_for(attempt.left, told.messages)
             has_marks = _mark_item(attempt)
             if attempt.leave_here is not None:
-                self._replay(attempt, attempt.take_before_teardown())
+                self._replay(attempt, told.take_before_teardown())
                 self._leave_scopes(attempt, attempt.leave_here)
             if has_marks:
-                attempt.scope_messages = expect_failure(attempt.item, attempt.scope_messages)
-            if any(name == "raised" for name, _ in attempt.scope_messages):
-                attempt.forget_teardown()  # it was left before there was a report
-            messages, attempt.messages = attempt.messages, []
+                told.scope_messages = expect_failure(attempt.item, told.scope_messages)
+            if any(name == "raised" for name, _ in told.scope_messages):
+                told.forget_teardown()  # it was left before there was a report
+            messages, told.messages = told.messages, []
             try:
                 self._replay(attempt, messages)
                 if not attempt.done:
                     tell_crash(attempt)
             finally:  # also where the test ends the run
-                if attempt.done and attempt.told_phase != "teardown":
-                    tell_failed_scopes(attempt.item, attempt.scope_messages)
-                tell_after_scopes(attempt.item, attempt.scope_messages, attempt.warned)
+                if attempt.done and told.phase != "teardown":
+                    tell_failed_scopes(attempt.item, told.scope_messages)
+                tell_after_scopes(attempt.item, told.scope_messages, told.warned)
         finally:
             if self.half_told is attempt:
                 self.half_told = None
@@ -120,7 +121,7 @@ class Telling:
 
     def _leave_scopes(self, attempt: Attempt, leave: Callable[..., pytest.TestReport]) -> None:
         """Tear down the scopes of this process that end with a test; keep what is to be told of it."""
-        config, messages = attempt.item.config, attempt.scope_messages
+        config, messages = attempt.item.config, attempt.told.scope_messages
 
         def keep(name: str, arguments: dict[str, Any]) -> None:
             messages.append((name, TELLING[name].encode(config, arguments)))
@@ -134,17 +135,17 @@ class Telling:
 
     def _replay(self, attempt: Attempt, messages: list[tuple[str, Any]]) -> None:
         self._live_line.erase()
-        attempt.warned += [payload for name, payload in messages if name == WARNING]
+        attempt.told.warned += [payload for name, payload in messages if name == WARNING]
         with self._leftovers.others_at_work():
             try:
-                replay_all(attempt.item, messages, attempt.scope_messages)
+                replay_all(attempt.item, messages, attempt.told.scope_messages)
             except NonsenseError as error:
                 attempt.distrust(str(error), error.told, messages[len(error.told) :])
 
 
 def _mark_item(attempt: Attempt) -> bool:
     """Give an item, here, the xfail marks that its test gave itself; whether there are any."""
-    marks = [what for name, what in attempt.noted if name == "xfail"]
+    marks = [what for name, what in attempt.told.noted if name == "xfail"]
     for args, kwargs in marks:
         attempt.item.add_marker(pytest.mark.xfail(*args, **kwargs))
     return bool(marks)
