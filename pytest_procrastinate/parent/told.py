@@ -13,11 +13,7 @@ from pytest_procrastinate.portable import REPEATING, Repeated, unpack_all
 
 REPORT = "pytest_runtest_logreport"
 XFAIL = {"condition", "reason", "run", "strict"}  # what a child says of a mark
-NOT_KEPT = (
-    "done",
-    "left",
-    "show",
-)  # no hook of pytest's: whoever runs the test sees to them at once
+NOT_KEPT = ("done", "left", "show")  # not for pytest: who runs the test sees to these at once
 
 
 class Told:
