@@ -120,10 +120,13 @@ class ChildProgram:
         following = None if self.following is None else self.following.set_up_fresh()
         return dataclasses.replace(self, fresh=True, following=following)
 
-    def point_here(self) -> None:
-        """Have output, log and the stack of a crash written into this test's files."""
+    def point_here(self, *, serves: bool = False) -> None:
+        """Have output, log and the stack of a crash written into this test's files.
+
+        :param serves: This is a fork server, not the test's own child.
+        """
         self.prepared.capture.point_at(self.files)
-        self.files.page.note_pid()
+        self.files.page.note_pid(serves=serves)
 
     def begin(self, channel: Channel, word: bytes) -> None:
         """Begin to speak for this test, its turn has come."""

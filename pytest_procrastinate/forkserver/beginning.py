@@ -53,6 +53,7 @@ class Beginning:
         self._server = server
         self._current: tuple[Order, ChildProgram] | None = None
         self._asking = 0  # shared fixtures under way, each of which asked for the next
+        self._is_orphan = False  # our parent has gone
         self._set_up: dict[Any, tuple[int, Any]] = {}  # for which item, by which request
         server.session.config.pluginmanager.register(self, "forked-beginning")
         on_set_up(server.session, begins=self._share_and_split, ended=self._split_for_test)
@@ -61,7 +62,7 @@ class Beginning:
         """Begin an item's protocol in this process; a child goes on with it."""
         self._current = order, program
         self._order_here, self._channel_here = order, channel
-        program.point_here()
+        program.point_here(serves=True)
         program.begin(channel, word)
         unwound: PassOn | None = None
         try:
@@ -98,11 +99,15 @@ class Beginning:
         self._server.service.ended(order, Ending(os.getpid(), 0, None, False, None))
 
     def interrupt(self) -> None:
-        """End the set-up of a shared fixture, if one is under way: the pytest process has gone.
+        """End the set-up of a shared fixture, if one is under way: our parent has gone.
+
+        Nothing is told of it: where the pytest process is there, another server begins the item anew.
 
         :raises KeyboardInterrupt: One is.
         """
+        self._is_orphan = True
         if self._asking:
+            self._server.let_go()
             raise KeyboardInterrupt
 
     def _share_and_split(self, item: pytest.Item) -> None:
@@ -119,6 +124,8 @@ class Beginning:
         """Fork here: the child goes on, the server unwinds the protocol and lets go of the item."""
         if self._current is None or self._current[1].item is not item:
             return
+        if self._is_orphan:
+            self._unwind(PassOn())
         order, program = self._current
         if self._server.fork_child(order, program, begun=True):
             self._current = None
@@ -274,7 +281,7 @@ class Beginning:
             watchdogs.arm(program.item.config, begun=True)
             self._set_up.clear()
             server.become_narrower(node, forked.channel, program.item, idle_files)
-            program.files.page.note_pid()
+            program.files.page.note_pid(serves=True)
             self._order_here = dataclasses.replace(order, number=number)
             self._current = self._order_here, program
             return

@@ -140,11 +140,14 @@ def _came_to_nothing(attempt: Attempt) -> bool:
 def _was_taken_along(attempt: Attempt) -> bool:
     """Whether a fork server died in the midst of a test, of what another one has done to it, perhaps.
 
-    What has been shown is not told again, and a fixture that kills is not set up again.
+    What has been shown is not told again, and a fixture that kills is not set up again: one that was
+    set up in the server that died, not in one below it.
     """
+    ending = attempt.ending
+    is_its_own = ending is not None and ending.pid == attempt.files.page.pid()
     return (
         attempt.died_in_server
-        and not attempt.fixture[0]
+        and not (attempt.fixture[0] and is_its_own)
         and not attempt.cause
         and not attempt.shows
     )
