@@ -91,6 +91,12 @@ FORKS = pytest.StashKey[bool]()
 WORKER_SUMMARY = "forked"
 """Names, in what a worker of pytest-xdist hands over as it ends, what it has to say in the summary."""
 
+WORKER_SLOT = "forked_slot"
+"""Names, in what a worker of pytest-xdist is given as it starts, its number among all there were."""
+
+WORKERS = pytest.StashKey[int]()
+"""How many workers the controller of pytest-xdist has started."""
+
 RUN_SETTINGS = pytest.StashKey[RunSettings]()
 
 
@@ -240,11 +246,15 @@ def _jobs(config: pytest.Config) -> int:
     return jobs
 
 
+def number_worker(config: pytest.Config, workerinput: dict[str, Any]) -> None:
+    """Give a worker of xdist a number, in the controller: its id may be any name (``--tx popen//id=db``)."""
+    workerinput[WORKER_SLOT] = number = config.stash.get(WORKERS, 0)
+    config.stash[WORKERS] = number + 1
+
+
 def first_slot(config: pytest.Config) -> int:
     """Return the lowest slot of this process: those of xdist's workers are distinct."""
-    worker = getattr(config, "workerinput", {}).get("workerid", "gw0")
-    digits = "".join(c for c in str(worker) if c.isdigit())
-    return int(digits or 0)
+    return int(getattr(config, "workerinput", {}).get(WORKER_SLOT, 0))
 
 
 def _groups(config: pytest.Config) -> dict[str, int]:

@@ -74,3 +74,31 @@ def test_the_ini_gives_way_to_n(pytester):
     told = forked(pytester, "-p", "xdist", "-n2", "-o", "forked_jobs=2")
 
     told.result.assert_outcomes(passed=4)
+
+
+@needs_xdist
+@pytest.mark.parametrize(
+    "workers",
+    [
+        ["--tx", "popen//id=db", "--tx", "popen//id=web", "--tx", "popen"],
+        ["--tx", "popen//id=gw1", "--tx", "popen//id=host1", "--tx", "popen//id=1"],
+        ["--tx", "popen//id=10.0.0.1", "--tx", "popen//id=b2", "--tx", "popen//id=3b"],
+    ],
+    ids=["names", "one digit", "other digits"],
+)
+def test_slots_are_distinct_whatever_the_workers_are_called(pytester, workers):
+    pytester.makepyfile(
+        """
+        import noting, os, pytest
+
+        @pytest.mark.parametrize("n", range(3))
+        def test_it(n, forked_slot):
+            noting.note("slot", os.environ["PYTEST_XDIST_WORKER"], forked_slot)
+        """
+    )
+
+    told = forked(pytester, "-p", "xdist", "--dist=each", *workers)
+
+    told.result.assert_outcomes(passed=9)
+    slots = {worker: slot for _, worker, slot in told.noted("slot")}
+    assert sorted(slots.values()) == ["0", "1", "2"]
