@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_procrastinate.child.files import read_text
-from pytest_procrastinate.messages import ends_phase
+from pytest_procrastinate.messages import ends_phase, last_teardown
 from pytest_procrastinate.options import SETTINGS, Timeout
 from pytest_procrastinate.parent.file_pool import FilePool
 from pytest_procrastinate.parent.keeping import keep
@@ -318,11 +318,9 @@ class Attempt:
 
     def take_before_teardown(self) -> list[tuple[str, Any]]:
         """Take out the messages before the report of the test's own teardown."""
-        for position, (name, payload) in enumerate(self.messages):
-            if name == "pytest_runtest_logreport" and payload[0].get("when") == "teardown":
-                before, self.messages = self.messages[:position], self.messages[position:]
-                return before
-        return []
+        position = max(0, last_teardown(self.messages))
+        before, self.messages = self.messages[:position], self.messages[position:]
+        return before
 
     def forget_teardown(self) -> None:
         """Forget that the test's own teardown passed: something came after it, and went badly."""
