@@ -331,6 +331,33 @@ def test_a_test_of_a_unit_runs_beside_what_its_own_mark_says(pytester, args):
     assert children["TestUnit::test_first[0]"] != children["TestUnit::test_alone[0]"]
 
 
+@pytest.mark.parametrize("args", [[], ["--forked-jobs=2"]], ids=["one job", "two jobs"])
+def test_a_fixture_that_crashes_is_an_error_for_each_test_of_a_unit_that_needs_it(pytester, args):
+    pytester.makepyfile(
+        """
+        import os, pytest
+
+        @pytest.fixture(scope="module")
+        def crashes(): os.abort()
+
+        def test_first(crashes): pass
+
+        class TestUnit:
+            def test_one(self, crashes): pass
+            def test_two(self, crashes): pass
+            def test_without(self): pass
+            def test_three(self, crashes): pass
+
+        def test_last(): pass
+        """
+    )
+
+    told = forked(pytester, "--forked-scope=class", *args)
+
+    told.result.assert_outcomes(errors=4, passed=2)
+    assert told.status == pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.mark.parametrize(
     ("args", "mark", "start"),
     [
