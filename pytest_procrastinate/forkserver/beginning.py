@@ -93,7 +93,8 @@ class Beginning:
         leave_item(self._server.session, program.item)
         channel.close()
         if program.following is not None and raised is None:
-            self._server.fork(order, program.following, word)
+            following = dataclasses.replace(program.following, turn=program.turn + 1)
+            self._server.fork(order, following, word)
             return
         os.close(order.descriptors[0])
         self._server.service.ended(order, Ending(os.getpid(), 0, None, False, None))
