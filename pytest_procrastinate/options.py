@@ -259,14 +259,21 @@ def first_slot(config: pytest.Config) -> int:
 
 def _groups(config: pytest.Config) -> dict[str, int]:
     """Return how many tests of a group may run at once, where that is not one."""
-    groups = {}
+    groups: dict[str, int] = {}
     for line in config.getini("forked_groups"):
-        name, equals, limit = line.partition("=")
-        if not equals or not name.strip() or not limit.strip().isdecimal() or int(limit) < 1:
+        name, equals, limit = (each.strip() for each in line.partition("="))
+        try:
+            if not equals or not name or not limit.isdecimal() or int(limit) < 1:
+                raise ValueError
+        except ValueError:  # int has a limit of its own: 4300 digits
             raise pytest.UsageError(
                 f"ini option forked_groups: {line!r} is no limit; write gpu = 2"
+            ) from None
+        if groups.setdefault(name, int(limit)) != int(limit):
+            raise pytest.UsageError(
+                f"ini option forked_groups: {name!r} has the limits {groups[name]} and {limit}; "
+                "leave one out"
             )
-        groups[name.strip()] = int(limit)
     return groups
 
 
