@@ -135,3 +135,28 @@ def test_what_a_module_needs_is_set_up_anew_where_the_server_above_it_was_killed
     for line in ("*Traceback*", "*KeyboardInterrupt*"):
         told.result.stdout.no_fnmatch_line(line)
         told.result.stderr.no_fnmatch_line(line)
+
+
+def test_all_who_wait_for_a_server_that_dies_are_begun_anew(pytester):
+    pytester.makepyfile(
+        test_a="""
+        import os, pytest
+
+        @pytest.fixture(scope="module")
+        def module():
+            yield
+            os.abort()
+
+        def test_last_of_its_module(module): pass
+        """,
+        test_b="""
+        import pytest
+
+        @pytest.mark.parametrize("n", range(20))
+        def test_it(n): pass
+        """,
+    )
+
+    told = forked(pytester, "--forked-jobs=8")
+
+    told.result.assert_outcomes(passed=21, errors=1)
