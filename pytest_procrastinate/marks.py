@@ -100,13 +100,19 @@ def settings_of(item: pytest.Item, run: RunSettings | None = None) -> Settings:
         dies=dies,
         scope=_marked(item, marks, "scope", lambda word: one_of(SCOPES, word)) or run.scope,
         group=_marked(item, marks, "group", _group_name),
-        exclusive=bool(_marked(item, marks, "exclusive", bool)),
+        exclusive=bool(_marked(item, marks, "exclusive", _yes_or_no)),
     )
 
 
 def _group_name(given: object) -> str:
     if not isinstance(given, str) or not given:
         raise ValueError(f"{given!r} is not the name of a group; write group='db'")
+    return given
+
+
+def _yes_or_no(given: object) -> bool:
+    if not isinstance(given, bool):
+        raise ValueError(f"{given!r} is neither True nor False; write exclusive=True")
     return given
 
 

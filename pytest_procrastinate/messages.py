@@ -69,8 +69,23 @@ def ends_phase(payload: Any) -> bool:
     return "_subtest.context" not in data and data.get("when") in ("setup", "call", "teardown")
 
 
+def last_teardown(messages: list[tuple[str, Any]]) -> int:
+    """Return where the report of a test's teardown is, of its last run if it was run again; -1: nowhere.
+
+    With that one the scopes end that end with the test.
+    """
+    for position in reversed(range(len(messages))):
+        name, payload = messages[position]
+        if name == "pytest_runtest_logreport" and payload[0].get("when") == "teardown":
+            return position
+    return -1
+
+
 def _decode_report(config: pytest.Config, payload: Any) -> Arguments:
-    data, strokes = payload
+    sent_data, strokes = payload
+    data = {
+        **sent_data
+    }  # pytest takes it apart, and scopes may be merged into a report that changes
     context = data.get("_subtest.context")
     sent = dict(context) if isinstance(context, dict) else None
     count = data.pop("$failed_subtests", 0)

@@ -91,6 +91,12 @@ FORKS = pytest.StashKey[bool]()
 WORKER_SUMMARY = "forked"
 """Names, in what a worker of pytest-xdist hands over as it ends, what it has to say in the summary."""
 
+WORKER_SLOT = "forked_slot"
+"""Names, in what a worker of pytest-xdist is given as it starts, its number among all there were."""
+
+WORKERS = pytest.StashKey[int]()
+"""How many workers the controller of pytest-xdist has started."""
+
 RUN_SETTINGS = pytest.StashKey[RunSettings]()
 
 
@@ -240,23 +246,34 @@ def _jobs(config: pytest.Config) -> int:
     return jobs
 
 
+def number_worker(config: pytest.Config, workerinput: dict[str, Any]) -> None:
+    """Give a worker of xdist a number, in the controller: its id may be any name (``--tx popen//id=db``)."""
+    workerinput[WORKER_SLOT] = number = config.stash.get(WORKERS, 0)
+    config.stash[WORKERS] = number + 1
+
+
 def first_slot(config: pytest.Config) -> int:
     """Return the lowest slot of this process: those of xdist's workers are distinct."""
-    worker = getattr(config, "workerinput", {}).get("workerid", "gw0")
-    digits = "".join(c for c in str(worker) if c.isdigit())
-    return int(digits or 0)
+    return int(getattr(config, "workerinput", {}).get(WORKER_SLOT, 0))
 
 
 def _groups(config: pytest.Config) -> dict[str, int]:
     """Return how many tests of a group may run at once, where that is not one."""
-    groups = {}
+    groups: dict[str, int] = {}
     for line in config.getini("forked_groups"):
-        name, equals, limit = line.partition("=")
-        if not equals or not name.strip() or not limit.strip().isdecimal() or int(limit) < 1:
+        name, equals, limit = (each.strip() for each in line.partition("="))
+        try:
+            if not equals or not name or not limit.isdecimal() or int(limit) < 1:
+                raise ValueError
+        except ValueError:  # int has a limit of its own: 4300 digits
             raise pytest.UsageError(
                 f"ini option forked_groups: {line!r} is no limit; write gpu = 2"
+            ) from None
+        if groups.setdefault(name, int(limit)) != int(limit):
+            raise pytest.UsageError(
+                f"ini option forked_groups: {name!r} has the limits {groups[name]} and {limit}; "
+                "leave one out"
             )
-        groups[name.strip()] = int(limit)
     return groups
 
 

@@ -21,6 +21,7 @@ from pytest_procrastinate.options import (
     add_forked_option,
     add_markers,
     add_options,
+    number_worker,
     run_settings_of,
 )
 
@@ -112,6 +113,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist, in its controller
+def pytest_configure_node(node: Any) -> None:
+    number_worker(node.config, node.workerinput)
+
+
+@pytest.hookimpl(optionalhook=True)  # likewise
 def pytest_testnodedown(node: Any) -> None:
     output = getattr(node, "workeroutput", {})
     if WORKER_SUMMARY in output:

@@ -24,6 +24,7 @@ _HEAD = struct.Struct("=BxHIdd")
 _TURNS = 1 << 16  # of which that tells as many apart
 _ASKED_AT, _TAKEN_AT = 32, 33  # a byte each: why the parent signals; the child has noticed
 _DEBUGGER_AT, _DEBUGGER = 34, 0xDB  # a byte: a person is at work in the child, not just any garbage
+_SERVES_AT = 35  # a byte: who is at work is a fork server
 _PID_AT = 36  # four bytes: who is at work
 _ASKED_TURN_AT = 40  # four bytes: which of a child's tests is meant, the first is 1
 _NOTE_AT, _NOTE_BYTES = 64, 448
@@ -134,9 +135,10 @@ class Page:
         """Whether a person is at work in the child."""
         return self._memory[_DEBUGGER_AT] == _DEBUGGER and self._memory[0] < len(PHASES)
 
-    def note_pid(self) -> None:
-        """Note that this process is at work for the test."""
+    def note_pid(self, *, serves: bool = False) -> None:
+        """Note that this process is at work for the test; a fork server, or the test's own child."""
         self._owner = own_pid()
+        self._memory[_SERVES_AT] = serves
         self._memory[_PID_AT : _PID_AT + 4] = self._owner.to_bytes(4, "little")
 
     def is_ours(self) -> bool:
@@ -146,6 +148,10 @@ class Page:
     def pid(self) -> int:
         """Return the process that is at work for the test, if it is to be believed."""
         return int.from_bytes(self._memory[_PID_AT : _PID_AT + 4], "little")
+
+    def child_pid(self) -> int:
+        """Return the same, 0 where a fork server is at work."""
+        return 0 if self._memory[_SERVES_AT] else self.pid()
 
     def taken(self) -> bool:
         """Whether the child has noticed the signal."""

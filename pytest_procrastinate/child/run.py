@@ -61,6 +61,7 @@ class ChildProgram:
     :ivar number: The number that the pytest process knows the files by.
     :ivar scopes_end: No test comes after this one that shares a scope with it.
     :ivar following: What the same child runs after this.
+    :ivar turn: Which of its unit's tests it is, where a process begins with it; the first is 1.
     :ivar fresh: It sets up all that it needs, though some of it may be set up already.
     """
 
@@ -73,6 +74,7 @@ class ChildProgram:
     scopes_end: bool = True
     fresh: bool = False
     following: ChildProgram | None = None
+    turn: int = 1
 
     @property
     def may_be_skipped(self) -> bool:
@@ -120,10 +122,13 @@ class ChildProgram:
         following = None if self.following is None else self.following.set_up_fresh()
         return dataclasses.replace(self, fresh=True, following=following)
 
-    def point_here(self) -> None:
-        """Have output, log and the stack of a crash written into this test's files."""
+    def point_here(self, *, serves: bool = False) -> None:
+        """Have output, log and the stack of a crash written into this test's files.
+
+        :param serves: This is a fork server, not the test's own child.
+        """
         self.prepared.capture.point_at(self.files)
-        self.files.page.note_pid()
+        self.files.page.note_pid(serves=serves)
 
     def begin(self, channel: Channel, word: bytes) -> None:
         """Begin to speak for this test, its turn has come."""
@@ -133,7 +138,7 @@ class ChildProgram:
             if os.environ.get(name) != str(number):
                 os.environ[name] = str(number)
         prepared.marker.begin(self.item, self.files)
-        self.files.page.begin()
+        self.files.page.begin(turn=self.turn)
         prepared.teller.speak_for(channel, self.files.page, live=prepared.live)
 
     def become_child(self) -> None:

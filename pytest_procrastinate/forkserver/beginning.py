@@ -67,6 +67,7 @@ class Beginning:
         self._begun: Begun | None = None
         """The item begun here. None where there is none, as in its child, which goes on with it."""
         self._asking = 0  # shared fixtures under way, each of which asked for the next
+        self._is_orphan = False  # our parent has gone
         self._set_up: dict[Any, tuple[int, Any]] = {}  # for which item, by which request
         server.session.config.pluginmanager.register(self, "forked-beginning")
         on_set_up(server.session, begins=self._share_and_split, ended=self._split_for_test)
@@ -74,7 +75,7 @@ class Beginning:
     def begin(self, order: Order, program: ChildProgram, channel: Channel, word: bytes) -> None:
         """Begin an item's protocol in this process; a child goes on with it."""
         begun = self._begun = Begun(order, program, channel)
-        program.point_here()
+        program.point_here(serves=True)
         program.begin(channel, word)
         unwound: PassOn | None = None
         try:
@@ -104,7 +105,8 @@ class Beginning:
         leave_item(self._server.session, program.item)
         channel.close()
         if program.following is not None and raised is None:
-            self._server.fork(begun.order, program.following, word)
+            following = dataclasses.replace(program.following, turn=program.turn + 1)
+            self._server.fork(begun.order, following, word)
             return
         os.close(begun.order.descriptors[0])
         self._server.service.ended(begun.order, Ending(os.getpid(), 0, None, False, None))
@@ -115,11 +117,15 @@ class Beginning:
         return self._begun is None
 
     def interrupt(self) -> None:
-        """End the set-up of a shared fixture, if one is under way: the pytest process has gone.
+        """End the set-up of a shared fixture, if one is under way: our parent has gone.
+
+        Nothing is told of it: where the pytest process is there, another server begins the item anew.
 
         :raises KeyboardInterrupt: One is.
         """
+        self._is_orphan = True
         if self._asking:
+            self._server.let_go()
             raise KeyboardInterrupt
 
     def _share_and_split(self, item: pytest.Item) -> None:
@@ -137,6 +143,8 @@ class Beginning:
         begun = self._begun
         if begun is None or begun.program.item is not item:
             return
+        if self._is_orphan:
+            self._unwind(PassOn())
         program = begun.program
         if self._server.fork_child(begun.order, program, begun=True):
             self._begun = None  # in the child, which goes on as any other test does
@@ -289,7 +297,7 @@ class Beginning:
             watchdogs.arm(program.item.config, begun=True)
             self._set_up.clear()
             server.become_narrower(node, forked.channel, program.item, idle_files)
-            program.files.page.note_pid()
+            program.files.page.note_pid(serves=True)
             begun.order = dataclasses.replace(order, number=number)
             return
         idle_files.close()

@@ -335,7 +335,7 @@ class Server:
         told, died = self._left_below.pop(index, (b"", None))
         if anything_to_tear_down(self.session, nextitem):
             if died is None:  # otherwise the test's files hold what the dead one wrote
-                program.point_here()
+                program.point_here(serves=True)
                 program.files.page.begin(turn=0)
                 self.prepared.marker.begin(program.item, program.files)
             self.prepared.call_hook("pytest_forked_leaving_scopes", program.item)

@@ -355,8 +355,7 @@ class ForkedRun:
             self._units[key] = TOLD
         elif unit.waits and not self._telling.stops:
             unit.waits = False
-            self._fork(key)
-            self._start(self._attempts[key])
+            self._fork_again(key, attempt)
 
     # --- ending -------------------------------------------------------------------------------
 

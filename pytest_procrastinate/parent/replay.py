@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_procrastinate.messages import TELLING
+from pytest_procrastinate.messages import TELLING, last_teardown
 from pytest_procrastinate.options import AT_END
 from pytest_procrastinate.pytest_private import (
     add_junit_notes,
@@ -117,14 +117,15 @@ def replay_all(
     :param scope_messages: See :func:`tell_teardown`.
     :raises BaseException: As :func:`replay`.
     """
+    last = last_teardown(messages)
     for position, (name, payload) in enumerate(messages):
         try:
-            if name == REPORT and payload[0].get("when") == "teardown":
+            if position == last:
                 report = _understand(item.config, name, payload)["report"]
                 tell_teardown(item, report, scope_messages)
             elif name == CHANGED:
                 report = _understand(item.config, name, payload)["report"]
-                _change_last(item, report, scope_messages)
+                _change_last(item, report, scope_messages if position > last else [])
             else:
                 replay(item, name, payload)
         except NonsenseError as error:
@@ -214,7 +215,8 @@ def fail_for(left: list[str], messages: list[tuple[str, Any]]) -> list[tuple[str
     """Return the messages of a test with its teardown failed for what the test left."""
     text = f"left behind: {', '.join(left)} (--forked-leaks=fail)"
     told = list(messages)
-    for position, (name, payload) in enumerate(told):
+    last = last_teardown(messages)
+    for position, (name, payload) in enumerate(told[last:], last) if last >= 0 else ():
         if name in (REPORT, CHANGED) and payload[0].get("when") == "teardown":
             data, strokes = payload
             if data["outcome"] == "failed":

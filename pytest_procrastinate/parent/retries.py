@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Mapping
 from typing import Literal
 
@@ -25,7 +26,8 @@ class Retries:
     def __init__(self, manager: ProcessManager, keys: Mapping[Attempt, int]) -> None:
         self._manager = manager
         self._keys = keys
-        self._in_a_row = 0
+        self._in_a_row: Counter[pytest.Item] = Counter()
+        """How often each test was lost since the last of which anything came: one server has many."""
         self._waiting: list[Attempt] = []
         self._may_have_room = False
         self._ended = 0
@@ -49,9 +51,11 @@ class Retries:
         if lost and _may_have_begun(attempt):
             lost = attempt.item not in self._lost  # once: perhaps it was the test's own doing
             self._lost.add(attempt.item)
-        again = lost and self._in_a_row < MAX_IN_A_ROW
-        self._in_a_row = self._in_a_row + 1 if again else 0
-        return "now" if again else "never"
+        if lost and self._in_a_row[attempt.item] < MAX_IN_A_ROW:
+            self._in_a_row[attempt.item] += 1
+            return "now"
+        self._in_a_row.clear()
+        return "never"
 
     def _when_there_is_room(self, attempt: Attempt) -> Literal["now", "later", "never"]:
         if self._others_make_room_for(attempt):
@@ -140,11 +144,14 @@ def _came_to_nothing(attempt: Attempt) -> bool:
 def _was_taken_along(attempt: Attempt) -> bool:
     """Whether a fork server died in the midst of a test, of what another one has done to it, perhaps.
 
-    What has been shown is not told again, and a fixture that kills is not set up again.
+    What has been shown is not told again, and a fixture that kills is not set up again: one that was
+    set up in the server that died, not in one below it.
     """
+    ending = attempt.ending
+    is_its_own = ending is not None and ending.pid == attempt.files.page.pid()
     return (
         attempt.died_in_server
-        and not attempt.remains.fixture[0]
+        and not (attempt.remains.fixture[0] and is_its_own)
         and not attempt.cause
         and not attempt.shows
     )

@@ -311,7 +311,7 @@ class Servers:
 def _orphan(child: ChildProcess) -> int | None:
     """Return the process that has noted itself as a child's, if it is ours now."""
     assert isinstance(child.result, Attempt)
-    pid = child.result.files.page.pid()
+    pid = child.result.files.page.child_pid()
     return pid if parent_of(pid) == os.getpid() else None
 
 

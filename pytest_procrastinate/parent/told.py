@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_procrastinate.messages import ends_phase
+from pytest_procrastinate.messages import ends_phase, last_teardown
 from pytest_procrastinate.parent.keeping import keep
 from pytest_procrastinate.portable import REPEATING, Repeated, unpack_all
 
@@ -117,11 +117,9 @@ class Told:
 
     def take_before_teardown(self) -> list[tuple[str, Any]]:
         """Take out the messages before the report of the test's own teardown."""
-        for position, (name, payload) in enumerate(self.messages):
-            if name == REPORT and payload[0].get("when") == "teardown":
-                before, self.messages = self.messages[:position], self.messages[position:]
-                return before
-        return []
+        position = max(0, last_teardown(self.messages))
+        before, self.messages = self.messages[:position], self.messages[position:]
+        return before
 
     def forget_teardown(self) -> None:
         """Forget that the test's own teardown passed: something came after it, and went badly."""

@@ -54,12 +54,15 @@ def units_of(
     stretch: Sequence[tuple[pytest.Item, pytest.Item | None]],
     settings: Mapping[pytest.Item, Settings],
 ) -> list[Unit]:
-    """Return the units of a stretch, in order: neighbours with one node, and the limits of one child."""
+    """Return the units of a stretch, in order: neighbours with one node, which one child may run.
+
+    Its limits are set once, and so is what it may run beside.
+    """
 
     def kind(pair: tuple[pytest.Item, pytest.Item | None]) -> object:
         asked = settings[pair[0]]
         limits = asked.memory_limit_bytes, asked.cpu_limit_seconds, asked.leaks
-        return unit_node(pair[0], asked.scope), limits
+        return unit_node(pair[0], asked.scope), limits, asked.group, asked.exclusive
 
     units = []
     for _, group in itertools.groupby(stretch, key=kind):

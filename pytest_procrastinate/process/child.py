@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError, encode
 from pytest_procrastinate.process.log_handlers import log_handlers_at_rest
+from pytest_procrastinate.process.own_pid import own_pid
 from pytest_procrastinate.process.task import Result
 from pytest_procrastinate.process.unpatched import fcntl, os, socket
 
@@ -278,13 +279,29 @@ def fork_quietly() -> int:
     filters: Any = warnings.filters
     filters.insert(0, quiet)
     try:
-        # gevent's, where that is in the place of Python's, sees to its loop.
         if threading.active_count() == 1:
-            return os_as_it_is.fork()
+            return _fork()
         with log_handlers_at_rest():
-            return os_as_it_is.fork()
+            return _fork()
     finally:
         filters.remove(quiet)
+
+
+def _fork() -> int:
+    """Fork by what is in the place of ``os.fork`` now: gevent's sees to its loop.
+
+    What a fixture has put there, so that nothing forks what is tested, is not for us.
+    """
+    here = own_pid()
+    try:
+        pid: object = os_as_it_is.fork()
+    except OSError:
+        raise
+    except Exception:
+        if own_pid() != here:
+            raise
+        pid = None
+    return pid if isinstance(pid, int) else os.fork()
 
 
 def leave(

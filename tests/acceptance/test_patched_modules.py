@@ -100,6 +100,35 @@ def test_a_broader_fixture_may_forbid_sockets_files_and_clocks(pytester, options
     result.stdout.fnmatch_lines([f"printed by {name}" for name in (0, 1, 2, "one")])
 
 
+@pytest.mark.parametrize("option", ["--no-forked", "--forked-jobs=1", "--forked-jobs=2"])
+@pytest.mark.parametrize("fork", ["None", "mock.Mock()", "mock.Mock(side_effect=RuntimeError)"])
+def test_a_broader_fixture_may_forbid_forks(pytester, option, fork):
+    pytester.makepyfile(
+        f"""
+        import os, pytest
+        from unittest import mock
+
+        @pytest.fixture(scope="session")
+        def of_session(): return []
+
+        @pytest.fixture(scope="module")
+        def forbidden(of_session):
+            with mock.patch("os.fork", {fork}):
+                yield os.fork
+
+        def test_before(of_session): pass
+
+        @pytest.mark.parametrize("n", range(4))
+        def test_it(forbidden, n):
+            assert os.fork is forbidden
+        """
+    )
+
+    result = pytester.runpytest_subprocess("--forked", option, timeout=60)
+
+    result.assert_outcomes(passed=5)
+
+
 def test_a_shared_fixture_may_stop_clocks_beside_a_thread_of_its_own(pytester):
     pytester.makepyfile(
         """

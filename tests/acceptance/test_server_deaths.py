@@ -76,3 +76,87 @@ def test_a_child_whose_server_died_before_it_told_of_it_does_not_run_beside_the_
 
     told.result.assert_outcomes(passed=4)
     told.result.stdout.no_fnmatch_line("Traceback*")
+
+
+@pytest.mark.parametrize("stays", [False, True], ids=["ends at once", "goes on"])
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_what_a_module_needs_is_set_up_anew_where_the_server_above_it_was_killed_meanwhile(
+    pytester, jobs, stays
+):
+    pytester.makeconftest(
+        f"""
+        import os, pytest, signal, time
+        from pathlib import Path
+
+        HERE = Path(__file__).parent
+
+        def wait(deadline):
+            while not (HERE / "again").exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+        @pytest.fixture(scope="session")
+        def of_session():
+            if (HERE / "killed").exists():
+                (HERE / "again").touch()
+
+        @pytest.fixture(scope="module")
+        def of_module(of_session):
+            if (HERE / "killed").exists():
+                return
+            (HERE / "killed").touch()
+            os.kill(os.getppid(), signal.SIGKILL)
+            deadline = time.monotonic() + 20
+            try:
+                wait(deadline)
+            except KeyboardInterrupt:  # by which we end what is set up below a dead server
+                if not {stays}:
+                    raise
+                wait(deadline)
+        """
+    )
+    pytester.makepyfile(
+        """
+        import noting, pytest
+
+        @pytest.fixture(autouse=True)
+        def told(request): noting.note("ran", request.node.name)
+
+        def test_before(of_session): pass
+        def test_first(of_module): pass
+        def test_second(of_module): pass
+        """
+    )
+
+    told = forked(pytester, f"--forked-jobs={jobs}")
+
+    told.result.assert_outcomes(passed=3)
+    ran = sorted(name for _, name in told.noted("ran"))
+    assert ran == ["test_before", "test_first", "test_second"]
+    for line in ("*Traceback*", "*KeyboardInterrupt*"):
+        told.result.stdout.no_fnmatch_line(line)
+        told.result.stderr.no_fnmatch_line(line)
+
+
+def test_all_who_wait_for_a_server_that_dies_are_begun_anew(pytester):
+    pytester.makepyfile(
+        test_a="""
+        import os, pytest
+
+        @pytest.fixture(scope="module")
+        def module():
+            yield
+            os.abort()
+
+        def test_last_of_its_module(module): pass
+        """,
+        test_b="""
+        import pytest
+
+        @pytest.mark.parametrize("n", range(20))
+        def test_it(n): pass
+        """,
+    )
+
+    told = forked(pytester, "--forked-jobs=8")
+
+    told.result.assert_outcomes(passed=21, errors=1)

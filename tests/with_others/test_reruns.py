@@ -91,3 +91,37 @@ def test_fails_once(tmp_path_factory):
             "test_fails_once failed (1 runs remaining out of 2).",
         ]
     )
+
+
+@pytest.mark.parametrize(
+    "args",
+    [[], ["--forked-jobs=2"], ["--forked-leaks=fail"], ["-s"], ["-x"]],
+    ids=["one job", "two jobs", "leaks", "live", "stops"],
+)
+@pytest.mark.parametrize("teardown", ["pass", "assert 0, 'of the module'"], ids=["ends", "fails"])
+def test_scopes_that_end_with_a_test_are_told_once_though_it_is_run_again(pytester, teardown, args):
+    pytest.importorskip("pytest_rerunfailures")
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def module():
+            yield
+            print("torn down")
+            {teardown}
+
+        def test_before(module): pass
+        def test_it(module): assert 0
+        """
+    )
+    options = "-rA", "-p", "no:flaky", "-p", "no:randomly", "--reruns=2"
+    plain = pytester.runpytest_subprocess(*options, "--no-forked", *args, timeout=60)
+
+    result = pytester.runpytest_subprocess(*options, "--forked", *args, timeout=60)
+
+    outcomes = plain.parseoutcomes()
+    assert outcomes["rerun"] == 2
+    assert result.parseoutcomes() == outcomes
+    printed = [run.stdout.str().count("torn down") for run in (plain, result)]
+    assert printed[0] == printed[1]
