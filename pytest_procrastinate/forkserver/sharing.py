@@ -106,8 +106,9 @@ class Sharing:
     def has_all_broader(self, items: Iterable[pytest.Item], node: Any, scope: str) -> bool:
         """Whether the tests of a scope find all set up that is broader than it, and leave it so.
 
-        Not if a fixture may ask for something broader as it runs.
-        ``parametrize(indirect=True)`` gives what a fixture overrides the scope of that fixture as well.
+        Not if a fixture may ask for something broader as it runs, nor if what is set up has to end first,
+        as it is asked for with another parameter: what a fixture overrides has the parameter, and the
+        scope, of that fixture.
 
         :param items: From the first of its tests on.
         """
@@ -116,14 +117,12 @@ class Sharing:
             if node not in item.listchain():
                 return True
             for _, definition, parameter in fixtures_of(item):
+                if is_set_up(definition, parameter):
+                    continue
+                if definition.cached_result is not None:
+                    return False
                 if (
-                    (
-                        scope_of(item, definition) in broader
-                        or definition.cached_result is not None
-                        or asks_as_it_runs(definition)
-                    )
-                    and self.is_shared(item, definition)
-                    and not is_set_up(definition, parameter)
-                ):
+                    scope_of(item, definition) in broader or asks_as_it_runs(definition)
+                ) and self.is_shared(item, definition):
                     return False
         return True
