@@ -11,6 +11,7 @@ import pytest
 from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.pytest_private import (
     asks_as_it_runs,
+    ends_with_inner_class,
     fixtures_of,
     is_set_up,
     needs_set_up,
@@ -69,9 +70,13 @@ class Sharing:
         if self.mode(item) == "fresh":
             return True
         stack = stack_of(self._session)
-        if any(needs_set_up(node) for node in item.listchain()[len(stack) : -1]):
+        missing = item.listchain()[len(stack) : -1]
+        if any(needs_set_up(node) for node in missing):
             return False
+        is_first_of_class = any(isinstance(node, pytest.Class) for node in missing)
         for _, definition, parameter in fixtures_of(item):
+            if is_first_of_class and ends_with_inner_class(item, definition):
+                return False
             if scope_of(item, definition) not in BROADER[self._settings[item].scope]:
                 if definition.cached_result is not None and not is_set_up(definition, parameter):
                     return False  # set up here for others with another scope: it ends first
@@ -117,6 +122,8 @@ class Sharing:
             if node not in item.listchain():
                 return True
             for _, definition, parameter in fixtures_of(item):
+                if scope == "class" and ends_with_inner_class(item, definition):
+                    return False
                 if is_set_up(definition, parameter):
                     continue
                 if definition.cached_result is not None:
