@@ -60,6 +60,7 @@ class ChildProgram:
     :ivar index: The item's, among all of the session.
     :ivar number: The number that the pytest process knows the files by.
     :ivar scopes_end: No test comes after this one that shares a scope with it.
+    :ivar turn: Which of its child's tests it is; the first is 1.
     :ivar following: What the same child runs after this.
     :ivar fresh: It sets up all that it needs, though some of it may be set up already.
     """
@@ -72,6 +73,7 @@ class ChildProgram:
     number: int
     scopes_end: bool = True
     fresh: bool = False
+    turn: int = 1
     following: ChildProgram | None = None
 
     @property
@@ -133,7 +135,7 @@ class ChildProgram:
             if os.environ.get(name) != str(number):
                 os.environ[name] = str(number)
         prepared.marker.begin(self.item, self.files)
-        self.files.page.begin()
+        self.files.page.begin(turn=self.turn)
         prepared.teller.speak_for(channel, self.files.page, live=prepared.live)
 
     def become_child(self) -> None:
