@@ -343,6 +343,8 @@ class Attempt:
         """Take over how another attempt died: of a fixture that this one needs as well."""
         self.ending, self.phase, self.stack_text = other.ending, other.phase, other.stack_text
         self.captured = list(other.captured)
+        self.refused = self.given_up = False
+        self.problem = other.problem
         self._finished(self)
 
     def _read_files(self) -> None:
