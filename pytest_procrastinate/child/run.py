@@ -60,8 +60,8 @@ class ChildProgram:
     :ivar index: The item's, among all of the session.
     :ivar number: The number that the pytest process knows the files by.
     :ivar scopes_end: No test comes after this one that shares a scope with it.
+    :ivar turn: Which of its unit's tests it is; the first is 1.
     :ivar following: What the same child runs after this.
-    :ivar turn: Which of its unit's tests it is, where a process begins with it; the first is 1.
     :ivar fresh: It sets up all that it needs, though some of it may be set up already.
     """
 
@@ -73,8 +73,8 @@ class ChildProgram:
     number: int
     scopes_end: bool = True
     fresh: bool = False
-    following: ChildProgram | None = None
     turn: int = 1
+    following: ChildProgram | None = None
 
     @property
     def may_be_skipped(self) -> bool:

@@ -105,8 +105,7 @@ class Beginning:
         leave_item(self._server.session, program.item)
         channel.close()
         if program.following is not None and raised is None:
-            following = dataclasses.replace(program.following, turn=program.turn + 1)
-            self._server.fork(begun.order, following, word)
+            self._server.fork(begun.order, program.following, word)
             return
         os.close(begun.order.descriptors[0])
         self._server.service.ended(begun.order, Ending(os.getpid(), 0, None, False, None))

@@ -50,10 +50,12 @@ class Programs:
                     self._others.clear()
                 nextitem = self.item(next_index)
                 following: ChildProgram | None = None
-                for at in range(index + count - 1, index, -1):
-                    following = self._make(at, nextitem, number, scopes_end, following)
+                for turn in range(count, 0, -1):
+                    at = index + turn - 1
+                    following = self._make(at, nextitem, number, scopes_end, turn, following)
                     nextitem = following.item
-                return self._make(index, nextitem, number, scopes_end, following)
+                assert following is not None
+                return following
         raise ValueError(f"not an order: {order.message!r}")
 
     def renew_idle_files(self, files: ChildFiles) -> None:
@@ -104,6 +106,7 @@ class Programs:
         nextitem: pytest.Item | None,
         number: int,
         scopes_end: bool,
+        turn: int,
         following: ChildProgram | None,
     ) -> ChildProgram:
         item = self._items[index]
@@ -116,6 +119,7 @@ class Programs:
             number=number,
             scopes_end=scopes_end,
             fresh=self._sharing.mode(item) == "fresh",
+            turn=turn,
             following=following,
         )
 

@@ -11,6 +11,7 @@ import pytest
 from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.pytest_private import (
     asks_as_it_runs,
+    ends_with_inner_class,
     fixtures_of,
     is_set_up,
     needs_set_up,
@@ -69,9 +70,13 @@ class Sharing:
         if self.mode(item) == "fresh":
             return True
         stack = stack_of(self._session)
-        if any(needs_set_up(node) for node in item.listchain()[len(stack) : -1]):
+        missing = item.listchain()[len(stack) : -1]
+        if any(needs_set_up(node) for node in missing):
             return False
+        is_first_of_class = any(isinstance(node, pytest.Class) for node in missing)
         for _, definition, parameter in fixtures_of(item):
+            if is_first_of_class and ends_with_inner_class(item, definition):
+                return False
             if scope_of(item, definition) not in BROADER[self._settings[item].scope]:
                 if definition.cached_result is not None and not is_set_up(definition, parameter):
                     return False  # set up here for others with another scope: it ends first
@@ -106,8 +111,9 @@ class Sharing:
     def has_all_broader(self, items: Iterable[pytest.Item], node: Any, scope: str) -> bool:
         """Whether the tests of a scope find all set up that is broader than it, and leave it so.
 
-        Not if a fixture may ask for something broader as it runs.
-        ``parametrize(indirect=True)`` gives what a fixture overrides the scope of that fixture as well.
+        Not if a fixture may ask for something broader as it runs, nor if what is set up has to end first,
+        as it is asked for with another parameter: what a fixture overrides has the parameter, and the
+        scope, of that fixture.
 
         :param items: From the first of its tests on.
         """
@@ -116,14 +122,14 @@ class Sharing:
             if node not in item.listchain():
                 return True
             for _, definition, parameter in fixtures_of(item):
+                if scope == "class" and ends_with_inner_class(item, definition):
+                    return False
+                if is_set_up(definition, parameter):
+                    continue
+                if definition.cached_result is not None:
+                    return False
                 if (
-                    (
-                        scope_of(item, definition) in broader
-                        or definition.cached_result is not None
-                        or asks_as_it_runs(definition)
-                    )
-                    and self.is_shared(item, definition)
-                    and not is_set_up(definition, parameter)
-                ):
+                    scope_of(item, definition) in broader or asks_as_it_runs(definition)
+                ) and self.is_shared(item, definition):
                     return False
         return True

@@ -233,6 +233,8 @@ class Attempt:
         """Take over how another attempt died: of a fixture that this one needs as well."""
         self.ending = other.ending
         self.remains = self.remains.with_death_of(other.remains)
+        self.refused = self.given_up = False
+        self.problem = other.problem
         self._finished(self)
 
     def _leave(self) -> None:

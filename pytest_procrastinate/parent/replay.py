@@ -203,7 +203,8 @@ def _merge(report: pytest.TestReport, scopes: pytest.TestReport) -> None:
     report.sections = _merge_sections(report.sections, scopes.sections)
     report.duration += scopes.duration
     report.stop = scopes.stop
-    if report.passed:
+    if report.passed or (report.skipped and scopes.failed):
+        vars(report).pop("wasxfail", None)
         report.outcome, report.longrepr = scopes.outcome, scopes.longrepr
         if hasattr(scopes, "wasxfail"):
             report.wasxfail = scopes.wasxfail

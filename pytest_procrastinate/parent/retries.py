@@ -41,7 +41,10 @@ class Retries:
         """Return when it is made again, as nobody has to know of it.
 
         Now: its child died before its turn. Later, once another child has ended: there was no room.
+        One that waited for room, and died of a fixture meanwhile, waits no more.
         """
+        if attempt in self._waiting:
+            self._waiting.remove(attempt)
         if attempt.refused:
             return self._when_there_is_room(attempt)
         if attempt.given_up:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import gc
 import os
 import signal
@@ -27,7 +26,7 @@ from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.frames import FrameError
 from pytest_procrastinate.process.huge_pages import collapse_memory
 from pytest_procrastinate.process.manager import ForkError, ProcessManager
-from pytest_procrastinate.process.remote import RemoteForker
+from pytest_procrastinate.process.remote import GONE, RemoteForker
 from pytest_procrastinate.pytest_private import forget_unraisable, needs_fixture
 
 # To move memory into huge pages takes as long as some 50 forks are quicker by it.
@@ -124,7 +123,7 @@ class Servers:
         try:
             self._order(attempt, order)
         except ForkError as error:
-            if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+            if error.errno not in GONE:
                 raise
             self._forker = None  # it has died, which nobody has seen yet
             self._order(attempt, order)

@@ -11,6 +11,7 @@ import array
 import collections
 import contextlib
 import dataclasses
+import errno
 import selectors
 import signal
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from pytest_procrastinate.process.unpatched import os, socket
 
 CHUNK_BYTES = 1 << 16
 SERVER_DIED = "the fork server died"
+GONE = errno.EPIPE, errno.ECONNRESET  # of a fork server: its death is noticed a moment later
 MAX_DESCRIPTORS = 16  # passed with one order; the kernel takes 253
 
 
@@ -93,10 +95,19 @@ class RemoteForker:
     ) -> ChildProcess:
         """Pass an order on that came from our own owner: the child speaks to the owner.
 
+        Where the server has gone, which is told in a moment, the child ends then: it has died as it did.
+
         :param descriptors: The child's channel and the others, as they came.
-        :raises ForkError: As for :meth:`create_process`.
+        :raises ForkError: No descriptor was left.
         """
-        return self._order(order, descriptors, ChildProcess(None, completion_handler))
+        child = ChildProcess(None, completion_handler)
+        try:
+            return self._order(order, descriptors, child)
+        except ForkError as error:
+            if error.errno not in GONE:
+                raise
+        self._look_after(child)
+        return child
 
     def expect(self, completion_handler: Callable[[ChildProcess], None]) -> int:
         """Look after a child that the server will fork without an order; return its number."""

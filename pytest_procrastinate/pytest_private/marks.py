@@ -35,11 +35,15 @@ def condition_holds(item: pytest.Item, mark: pytest.Mark, condition: object) -> 
 
 
 def may_skip(item: pytest.Item) -> bool:
-    """Whether marks may skip an item; a condition that is a string is known only at its turn."""
-    return any(item.iter_markers("skip")) or any(
-        isinstance(condition, str) or _is_true(condition)
-        for mark in item.iter_markers("skipif")
-        for condition in (mark.args or (mark.kwargs.get("condition", True),))
+    """Whether marks may end an item before its set-up; a string's condition is known only at its turn."""
+    return (
+        any(item.iter_markers("skip"))
+        or any(
+            isinstance(condition, str) or _is_true(condition)
+            for mark in item.iter_markers("skipif")
+            for condition in (mark.args or (mark.kwargs.get("condition", True),))
+        )
+        or any(not _is_true(mark.kwargs.get("run", True)) for mark in item.iter_markers("xfail"))
     )
 
 

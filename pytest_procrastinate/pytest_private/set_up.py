@@ -17,9 +17,12 @@ from _pytest.warnings import catch_warnings_for_item
 from pytest_procrastinate.pytest_private.fixtures import (
     _fixture_definitions,
     fixtures_of,
+    scope_of,
     with_all_asked_for,
 )
 from pytest_procrastinate.pytest_private.hooks import OUTCOMES, _is_pytests_own
+
+ENDS_WITH_LAST_USE = hasattr(pytest.FixtureRequest, "_schedule_finalizers")  # 8.0
 
 
 class Inherited:
@@ -208,17 +211,44 @@ def repeat_registrations(item: pytest.Item) -> None:
     """Note, in a fork server, that a child uses what is set up here.
 
     8.0 tears down the fixtures of a scope in order of their last use: each use registers
-    ``FixtureDef.finish`` with the scope's node again (``FixtureRequest._schedule_finalizers``).
+    ``FixtureDef.finish`` with the scope's node again (``FixtureRequest._schedule_finalizers``). What an
+    item that is begun here has asked for is registered already; after one that has failed to be set up
+    it asks for no more.
     """
-    if not hasattr(pytest.FixtureRequest, "_schedule_finalizers"):
+    if not ENDS_WITH_LAST_USE:
         return
+    request: Any = getattr(item, "_request", None)
+    asked = request._fixture_defs.values() if request else ()
+    registered = {each for definition in asked for each in with_all_asked_for(item, definition)}
     stack = item.session._setupstate.stack
     used = [with_all_asked_for(item, definition) for _, definition, _ in fixtures_of(item)]
     for definition in dict.fromkeys(itertools.chain(*used)):
-        for finalizers, _ in stack.values():
-            own = next((f for f in finalizers if _owner(f) is definition), None)
-            if own is not None:
-                finalizers.append(own)
+        if definition not in registered:
+            _register_again(item, stack, definition)
+            if definition.cached_result is not None and definition.cached_result[2] is not None:
+                return
+
+
+def _register_again(item: pytest.Item, stack: dict[Any, Any], definition: Any) -> None:
+    for node, (finalizers, _) in stack.items():
+        own = next((f for f in finalizers if _owner(f) is definition), None)
+        if own is not None:
+            # of a class's fixture the node is the item's own class, be it within that one
+            user = item.getparent(pytest.Class) if isinstance(node, pytest.Class) else node
+            stack.get(user, stack[node])[0].append(own)
+            return
+
+
+def ends_with_inner_class(item: pytest.Item, definition: Any) -> bool:
+    """Whether a class's fixture that is set up would end with a class within, as an item there uses it.
+
+    So it does with 8.0, see :func:`repeat_registrations`.
+    """
+    return (
+        ENDS_WITH_LAST_USE
+        and definition.cached_result is not None
+        and scope_of(item, definition) == "class"
+    )
 
 
 def _owner(finalizer: object) -> object:

@@ -52,6 +52,20 @@ def test_a(g): noting.note("step", "a")
 def test_b(f): noting.note("step", "b")
 def test_c(f): noting.note("step", "c")
 """
+BROAD_FIXTURE_SET_UP_ANEW_IN_A_CLASS = """
+@pytest.fixture(scope="session")
+def other(request): yield from steps(request)
+@pytest.fixture(scope="session")
+def f(request, other): yield from steps(request)
+def test_a(f): noting.note("step", "a")
+class TestC:
+    @pytest.fixture(params=["i"])
+    def f(self, f): pass
+    @pytest.fixture(scope="class", autouse=True)
+    def g(self): noting.note("step", "up g")
+    def test_b(self, f): noting.note("step", "b")
+def test_c(f): noting.note("step", "c")
+"""
 FIXTURE_OF_A_FIXTURE_THAT_IS_SET_UP_ANEW = """
 pytestmark = pytest.mark.parametrize("f", ["j", "i"], indirect=True, scope="module")
 @pytest.fixture(scope="module")
@@ -129,6 +143,7 @@ def steps_of(told):
         ),
         pytest.param(PARAMETER_COMES_AGAIN, id="parameter comes again"),
         pytest.param(BROAD_FIXTURE_SET_UP_ANEW_FOR_ONE_TEST, id="narrowed by parametrize"),
+        pytest.param(BROAD_FIXTURE_SET_UP_ANEW_IN_A_CLASS, id="narrowed in a class"),
         pytest.param(TEARDOWN_ENDS_THE_RUN, id="teardown ends the run"),
     ],
 )

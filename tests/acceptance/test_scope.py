@@ -166,6 +166,31 @@ def test_all_is_told_as_in_a_plain_run(pytester, scope):
     assert_same(one, other)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("skipped", [1, 2])
+def test_a_unit_goes_on_after_what_is_skipped_before_a_shared_fixture(pytester, skipped, jobs):
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def shared(): pass
+
+        class TestC:
+            @pytest.mark.parametrize("n", range({skipped}))
+            @pytest.mark.skip
+            def test_skipped(self, shared, n): pass
+
+            def test_a(self, shared): pass
+            def test_b(self): pass
+        """
+    )
+
+    one, other = plain(pytester), forked(pytester, "--forked-scope=class", f"--forked-jobs={jobs}")
+
+    assert_same(one, other)
+
+
 CRASHING = """
 import noting, os, pytest, signal
 

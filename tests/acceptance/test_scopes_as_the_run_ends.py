@@ -316,3 +316,30 @@ def test_a_scope_that_asks_for_the_end_of_the_run_as_it_ends_gets_it(pytester, f
     _, other = compare(pytester)
 
     other.result.stdout.fnmatch_lines(["!*enough*!"])
+
+
+@pytest.mark.parametrize("outcome", ["pytest.skip('own')", "pytest.xfail('own')"])
+def test_a_scope_that_fails_after_a_teardown_that_skips_is_a_failure(pytester, outcome):
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def session():
+            yield
+            raise ValueError("of the session")
+
+        @pytest.fixture
+        def own():
+            yield
+            {outcome}
+
+        def test_it(session, own): pass
+        """
+    )
+
+    one, other = plain(pytester, "--junitxml=one.xml"), forked(pytester, "--junitxml=other.xml")
+
+    assert one.verdicts() == other.verdicts()
+    assert one.status == other.status == pytest.ExitCode.TESTS_FAILED
+    assert "ValueError: of the session" in other.reports("test_it")[-1]["longrepr"]

@@ -206,3 +206,17 @@ def test_an_order_passed_on_speaks_to_its_owner(manager):
         assert ours.recv(100) == encode(("hello",))
     assert child.ending.exit_status == 0
     owner.dismiss()
+
+
+def test_an_order_passed_on_to_a_server_that_has_died_ends_as_that_did(manager):
+    owner = Owner(manager, act=tell)
+    os.kill(owner.server.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, owner.server.pid, os.WEXITED | os.WNOWAIT)
+    ours, theirs = socket.socketpair()
+    completed = []
+    with ours, theirs:
+        child = owner.forker.pass_on(("act", "hello"), completed.append, [theirs.fileno()])
+        finish(manager)
+
+    assert completed == [child]
+    assert (child.refusal, child.ending) == (SERVER_DIED, owner.server.ending)

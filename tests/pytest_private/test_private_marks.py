@@ -38,6 +38,8 @@ def test_condition_holds_tells_what_cannot_be_evaluated(pytester):
         ("@pytest.mark.skipif(True, reason='r')", True),
         ("@pytest.mark.skipif('0', reason='r')", True),
         ("@pytest.mark.skipif('no_such_name', reason='r')", True),
+        ("@pytest.mark.xfail", False),
+        ("@pytest.mark.xfail(run=False)", True),
     ],
 )
 def test_may_skip_evaluates_no_string(pytester, marks, may):

@@ -92,6 +92,40 @@ def test_repeat_registrations_leaves_teardowns_once_and_in_order(items, item, st
     assert log == ["down own", "down module", "down session"]
 
 
+def test_a_class_fixture_ends_with_an_inner_class_where_the_last_use_counts(pytester):
+    items = pytester.getitems(
+        """
+import pytest
+
+class TestC:
+    @pytest.fixture(scope="class")
+    def f(self): pass
+
+    def test_a(self, f): pass
+
+    class TestD:
+        def test_b(self, f): pass
+
+        def test_c(self, f): pass
+"""
+    )
+    one, other, last = items
+    state = one.session._setupstate
+    state.setup(one)
+    private.leave_item(one.session, one)
+    ((_, definition, _),) = private.fixtures_of(other)
+    last_use_counts = private.ends_with_inner_class(other, definition)
+    state.setup(other)
+    private.leave_item(one.session, other)
+
+    private.repeat_registrations(last)
+    state.teardown_exact(one)
+
+    assert (definition.cached_result is None) == last_use_counts
+    state.teardown_exact(None)
+    one.config._ensure_unconfigure()
+
+
 def test_tear_down_scopes_reports_as_the_end_of_an_items_teardown(item, state, log):
     state.setup(item)
     item.session._setupstate.stack[item.session][0].append(lambda: 1 / 0)
