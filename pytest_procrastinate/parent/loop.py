@@ -104,7 +104,7 @@ class ForkedRun:
         self._units = units_of(stretch, self._settings)
         self._scheduler = self._starting.scheduler(self._units)
         self._live_line.done = self._index[stretch[0][0]]
-        with self._interrupts, self._live_line, self._servers.collector.at_rest(len(stretch)):
+        with self._interrupts, self._live_line:
             while self._is_under_way():
                 self._go_on()
                 if self._interrupts.count:

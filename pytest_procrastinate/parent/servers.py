@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -32,40 +31,11 @@ from pytest_procrastinate.pytest_private import forget_unraisable, needs_fixture
 # To move memory into huge pages takes as long as some 50 forks are quicker by it.
 HUGE_PAGES_FROM = 100  # tests
 HUGE_PAGES_FROM_BYTES = 64 << 20
-RESTS_FROM = 30  # tests
 
 LOOK_SECONDS = 5.0  # between looks at processes that may have been stopped
 
 # Modules whose threads hold no lock that a test could want: one waits for connections.
 HARMLESS = ("pytest_rerunfailures",)
-
-
-class Collector:
-    """The garbage collector of the pytest process, while tests run in children."""
-
-    def __init__(self) -> None:
-        self._froze = False
-
-    @contextlib.contextmanager
-    def at_rest(self, tests: int) -> Iterator[None]:
-        """Have it look at what comes from now on, not again and again at all that was collected.
-
-        Not for a few tests: what is young by then counts as old afterwards.
-        """
-        # Frozen already: by somebody else, who will not expect it to end here.
-        if tests >= RESTS_FROM and gc.isenabled() and not gc.get_freeze_count():
-            gc.freeze()
-            self._froze = True
-        try:
-            yield
-        finally:
-            self.thaw()
-
-    def thaw(self) -> None:
-        """Have it look at everything: what tests and fixtures ask it for is there as in a plain run."""
-        if self._froze:
-            gc.unfreeze()
-            self._froze = False
 
 
 class Servers:
@@ -101,8 +71,6 @@ class Servers:
         self._broken: list[Attempt] = []
         self._shows_tracebacks = False
         self._known_files: set[int] = set()
-        self.collector = Collector()
-        manager.in_child.append(self.collector.thaw)
 
     def fork(
         self,
