@@ -147,17 +147,16 @@ def _came_to_nothing(attempt: Attempt) -> bool:
 def _was_taken_along(attempt: Attempt) -> bool:
     """Whether a fork server died in the midst of a test, of what another one has done to it, perhaps.
 
+    Or above the server that the test ran below, which ends its tests then: nobody knows how.
     What has been shown is not told again, and a fixture that kills is not set up again: one that was
     set up in the server that died, not in one below it.
     """
-    ending = attempt.ending
-    is_its_own = ending is not None and ending.pid == attempt.files.page.pid()
-    return (
-        attempt.died_in_server
-        and not (attempt.remains.fixture[0] and is_its_own)
-        and not attempt.cause
-        and not attempt.shows
-    )
+    child, ending = attempt.child, attempt.ending
+    if child is None or ending is None or attempt.cause or attempt.shows:
+        return False
+    if attempt.died_in_server:
+        return not (attempt.remains.fixture[0] and ending.pid == attempt.files.page.pid())
+    return child.is_orphan and ending.cause == "lost"
 
 
 def _may_have_begun(attempt: Attempt) -> bool:

@@ -145,6 +145,8 @@ class ChildProcess:
         self.parent_pid: int | None = None
         """Who may reap it: this process, or a fork server."""
         self.state = State.NEW
+        self.is_orphan = False
+        """Whether the fork server died that it ran below."""
         self.ending: Ending | None = None
         self.refusal: str | None = None
         """Why it was never forked, if a fork server could not."""

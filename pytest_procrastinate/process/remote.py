@@ -230,6 +230,7 @@ class RemoteForker:
         if child.state is State.NEW and (pid := self._find(child)) is not None:
             child.start(pid)
         if child.state is State.RUNNING:
+            child.is_orphan = True
             self._orphaned(child)
         else:
             child.refusal = SERVER_DIED

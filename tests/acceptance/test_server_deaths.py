@@ -160,3 +160,63 @@ def test_all_who_wait_for_a_server_that_dies_are_begun_anew(pytester):
     told = forked(pytester, "--forked-jobs=8")
 
     told.result.assert_outcomes(passed=21, errors=1)
+
+
+def test_a_test_below_a_narrower_server_is_not_lost_with_the_server_above_that(pytester):
+    pytester.makeconftest(
+        """
+        import os, pytest, time
+        from pathlib import Path
+        from pytest_procrastinate.process.inherited import is_running
+
+        HERE = Path(__file__).parent
+
+        @pytest.fixture(scope="session")
+        def server():
+            return os.getpid()
+
+        @pytest.fixture(scope="module")
+        def of_module(server):
+            return server
+
+        @pytest.fixture
+        def wait_for():
+            def wait_for(is_so):
+                deadline = time.monotonic() + 20
+                while not is_so():
+                    assert time.monotonic() < deadline
+                    time.sleep(0.01)
+            return wait_for
+
+        @pytest.fixture
+        def begun():
+            return HERE / "begun"
+
+        @pytest.fixture
+        def runs():
+            return is_running
+        """
+    )
+    pytester.makepyfile(
+        test_a="""
+        def test_innocent(of_module, begun, wait_for, runs):
+            if not begun.exists():  # else it is begun anew, below another server
+                begun.touch()
+                wait_for(lambda: not runs(of_module))
+
+        def test_after_it(of_module): pass
+        """,
+        test_b="""
+        import os, signal
+
+        def test_kills_the_server(server, begun, wait_for):
+            wait_for(begun.exists)
+            os.kill(server, signal.SIGKILL)
+
+        def test_last(server): pass
+        """,
+    )
+
+    told = forked(pytester, "--forked-jobs=2", "--forked-fixtures=shared")
+
+    told.result.assert_outcomes(passed=4)
