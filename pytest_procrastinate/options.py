@@ -282,9 +282,9 @@ def _asked(config: pytest.Config, noun: str, parse: Callable[[str], T]) -> tuple
     name = f"forked_{noun.replace('-', '_')}"
     for value, source in (
         (config.getoption(name, None), f"--forked-{noun}"),
-        (config.getini(name), f"ini option {name}"),
+        (config.getini(name) or None, f"ini option {name}"),  # empty where it is not there
     ):
-        if value is not None and value != "":
+        if value is not None:
             try:
                 return parse(value), source
             except ValueError as error:

@@ -275,6 +275,9 @@ def test_zero_is_no_limit(run):
         ),
         ("--forked-cpu-limit=5X", "--forked-cpu-limit: '5X' is not a duration*"),
         ("--forked-leaks=kil", "--forked-leaks: 'kil' is unknown; did you mean 'kill'?"),
+        ("--forked-timeout=", "--forked-timeout: '' is not a duration; write 90 or 1m30s"),
+        ("--forked-jobs=", "--forked-jobs: '' is no number of jobs; write 4 or auto"),
+        ("--forked-scope=", "--forked-scope: '' is unknown; write function, *"),
         ("-oforked_timeout=y", "ini option forked_timeout: 'y' is not a duration*"),
     ],
 )
