@@ -74,30 +74,3 @@ def test_a_fixture_that_crashes_is_an_error_for_each_test_of_a_unit_that_needs_i
 
     told.result.assert_outcomes(errors=4, passed=2)
     assert told.status == pytest.ExitCode.TESTS_FAILED
-
-
-@pytest.mark.parametrize("skipped", [1, 2, 3])
-@pytest.mark.parametrize("args", [[], ["--forked-jobs=2"]], ids=["one job", "two jobs"])
-def test_a_unit_may_begin_with_tests_that_are_skipped(pytester, skipped, args):
-    pytester.makepyfile(
-        f"""
-        import pytest
-
-        @pytest.fixture(scope="session")
-        def session(): return []
-
-        @pytest.fixture(scope="module")
-        def module(session): return []
-
-        @pytest.mark.skip(reason="not now")
-        @pytest.mark.parametrize("n", range({skipped}))
-        def test_skipped(module, n): pass
-
-        def test_one(module): pass
-        def test_two(module): pass
-        """
-    )
-
-    told = forked(pytester, "--forked-scope=module", *args)
-
-    told.result.assert_outcomes(passed=2, skipped=skipped)
