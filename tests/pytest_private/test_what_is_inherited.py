@@ -97,10 +97,10 @@ def test_a_class_fixture_ends_with_an_inner_class_where_the_last_use_counts(pyte
         """
 import pytest
 
-class TestC:
-    @pytest.fixture(scope="class")
-    def f(self): pass
+@pytest.fixture(scope="class")
+def f(): pass
 
+class TestC:
     def test_a(self, f): pass
 
     class TestD:
