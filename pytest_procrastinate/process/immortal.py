@@ -135,7 +135,7 @@ _PARTS: dict[type, Callable[[Any], Iterable[object]]] = {
         code.co_consts,
         code.co_names,
         code.co_name,
-        code.co_qualname,
+        getattr(code, "co_qualname", None),  # from 3.11 on
         code.co_filename,
     ),
     tuple: iter,
