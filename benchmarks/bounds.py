@@ -20,8 +20,8 @@ import peers
 
 FEW, MANY = 150, 450  # tests; from some thirty on a fork server has made shared what it can
 # On Python 3.12 and later; before, children copy what later ones share.
-FAULTS = 1200 if sys.version_info >= (3, 12) else 2000
-BOUNDS = {"faults": FAULTS, "own_faults": 40, "bytes": 1150, "calls": 130}
+FAULTS = 1000 if sys.version_info >= (3, 12) else 2000
+BOUNDS = {"faults": FAULTS, "own_faults": 40, "bytes": 1100, "calls": 110}
 COUNT_BYTES = """
 from pytest_procrastinate.process.frames import Decoder
 feed, count = Decoder.feed, 0
