@@ -14,13 +14,14 @@ ROOT = Path(__file__).parent.parent
 PIP = ("-m", "pip", "--disable-pip-version-check", "-qq")
 
 
-def environment(folder: Path, packages: Sequence[str]) -> Path:
-    """Return the Python of an environment with these packages and this checkout's plugin."""
+def environment(folder: Path, packages: Sequence[str], *, with_us: bool = True) -> Path:
+    """Return the Python of an environment with these packages and, if so, this checkout's plugin."""
     python = folder / "bin" / "python"
+    ours = ("-e", str(ROOT)) if with_us else ()
 
     def make() -> None:
         venv.create(folder)
-        run_pip("--python", str(python), "install", *packages, "-e", str(ROOT))
+        run_pip("--python", str(python), "install", *packages, *ours)
 
     make_once(folder, " ".join(packages), make)
     return python

@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-from environments import ROOT, environment, make_once, run_pip, site_packages
+from environments import ROOT, environment, site_packages
 
 PYTEST = "pytest==8.4.*"
 SUITES = {
@@ -28,6 +28,7 @@ SUITES = {
     "sympy": "sympy/sets/tests",
 }
 PACKAGES = (*SUITES, "hypothesis", PYTEST)
+THEIRS = (*PACKAGES, "pytest-forked", "pytest-xdist")
 COMMANDS = {
     "plain": ("theirs", ("-p", "no:xdist", "-p", "no:pytest_forked")),
     "ours": ("ours", ("--forked", "--forked-jobs=auto")),
@@ -45,7 +46,7 @@ def main() -> int:
     args = parser.parse_args()
     pythons = {
         "ours": environment(args.environments / "ours", PACKAGES),
-        "theirs": without_us(args.environments / "theirs"),
+        "theirs": environment(args.environments / "theirs", THEIRS, with_us=False),
     }
     print(f"{'':8}{'':22}{'seconds':>8}  {'(spread)':15}told")
     for suite in args.suites or SUITES:
@@ -61,18 +62,6 @@ def main() -> int:
             median = statistics.median(taken_each)
             print(f"{suite:8}{name:22}{median:8.1f}  {spread:15}{told[name]}{remark}", flush=True)
     return 0
-
-
-def without_us(folder: Path) -> Path:
-    """Return the Python of an environment with the other plugins, and without this one."""
-
-    def make() -> None:
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        packages = (*PACKAGES, "pytest-forked", "pytest-xdist")
-        run_pip("--python", str(folder / "bin" / "python"), "install", *packages)
-
-    make_once(folder, " ".join(PACKAGES), make)
-    return folder / "bin" / "python"
 
 
 def run(python: Path, suite: str, options: tuple[str, ...]) -> tuple[float, str]:
