@@ -83,9 +83,7 @@ def last_teardown(messages: list[tuple[str, Any]]) -> int:
 
 def _decode_report(config: pytest.Config, payload: Any) -> Arguments:
     sent_data, strokes = payload
-    data = {
-        **sent_data
-    }  # pytest takes it apart, and scopes may be merged into a report that changes
+    data = {**sent_data}  # pytest takes it apart; it is read again where the report changes
     context = data.get("_subtest.context")
     sent = dict(context) if isinstance(context, dict) else None
     count = data.pop("$failed_subtests", 0)

@@ -23,7 +23,8 @@ from pytest_procrastinate.pytest_private import hook_machinery
 
 PAYS_FROM = 30  # children: to make much immortal takes some 50 ms, and saves some 2 ms with each
 MOVES_FROM = 35  # children: those in between tell what they write to
-PACKAGES = ("_pytest", "pytest", "pluggy", "execnet", "pytest_procrastinate")
+OURS = "pytest_procrastinate"
+PACKAGES = ("_pytest", "pytest", "pluggy", "execnet", OURS)
 
 
 def note_where_modules_are() -> None:
@@ -54,7 +55,7 @@ class Machinery:
             defined = definitions({*PACKAGES, *sys.stdlib_module_names})
             make_immortal(defined)
             make_immortal(hook_machinery(self._config))
-            make_immortal(kept_by(self._server, __name__.partition(".")[0]))
+            make_immortal(kept_by(self._server, OURS))
             if can_move_code():
                 with contextlib.suppress(OSError):
                     self._code = WrittenCode(defined)
