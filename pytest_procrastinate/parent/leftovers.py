@@ -135,10 +135,10 @@ class Leftovers:
         if self._children == -1 or not self._has_others:
             yield
             return
-        before = self._read()
+        before, began = self._read(), _now()
         yield
         for name in self._read() - before - self._known:
-            if not self._is_of_a_test(int(name)):
+            if not self._is_of_a_test(int(name)) and not _is_older(int(name), began):
                 self._known.add(name)
 
     def started(self, attempt: Attempt) -> None:
@@ -246,6 +246,8 @@ class Leftovers:
 
     def _is_of_a_test(self, pid: int) -> bool:
         """Whether a forked test started it, wherever it is now."""
+        if self._sure_owners(pid):
+            return True
         nodeid, settings = _test_named_by(pid), self._config.stash[SETTINGS]
         return any(each.forked and item.nodeid == nodeid for item, each in settings.items())
 
@@ -255,11 +257,14 @@ class Leftovers:
         own = {child.pid for child in self._manager.children.values()} if names else ()
         return [pid for name in names if (pid := int(name)) not in own]
 
+    def _sure_owners(self, pid: int) -> list[Span]:
+        """Return the tests in whose process group or session it is; their children may have died."""
+        groups = set(_group_and_session(pid)) - {0}  # a span without a child has the number 0
+        return [span for span in self._spans if span.pid in groups]
+
     def _owners(self, process: Leftover) -> list[Span]:
         """Return the tests that may have started it; those of a fork server have none."""
-        group, session = _group_and_session(process.pid)
-        sure = [span for span in self._spans if span.pid in (group, session)]
-        if sure:
+        if sure := self._sure_owners(process.pid):
             return sure
         began = process.started * TICK_SECONDS
         possible = [
@@ -285,6 +290,12 @@ class Leftovers:
 
 def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _is_older(pid: int, moment: float) -> bool:
+    """Whether a process began before a moment: our child since, it is a test's orphan."""
+    found = look_at(pid)
+    return found is not None and (found.started + 1) * TICK_SECONDS < moment
 
 
 def _reap(pid: int) -> bool:

@@ -164,6 +164,46 @@ def test_what_a_shared_fixture_or_a_conftest_starts_is_no_leftover(run, pytester
     result.stdout.no_fnmatch_line("forked: *")
 
 
+@pytest.mark.parametrize("in_own_session", [False, True])
+def test_what_appears_while_somebodys_hook_is_called_is_a_leftover(run, pytester, in_own_session):
+    """It names no test in its environment: as one that is just being executed, or is given none."""
+    pytester.makeconftest(
+        """
+        import os, pathlib
+
+        def parent_of(pid):
+            return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+        def pytest_runtest_logreport(report):
+            if report.when == "teardown" and "leaves" in report.nodeid:
+                (path,) = pathlib.Path().glob("pid-*")
+                while parent_of(path.name[4:]) != os.getpid():
+                    pass  # the test's child has not ended yet
+        """
+    )
+    result, left = run(
+        source=f"""
+        import os, pathlib, subprocess, time
+
+        def test_leaves():
+            process = subprocess.Popen(
+                ["sleep", "60"], env={{}}, start_new_session={in_own_session}
+            )
+            pathlib.Path(f"pid-{{process.pid}}").touch()
+            # The kernel tells when a process began in whole ticks.
+            began, tick = time.monotonic(), 1 / os.sysconf("SC_CLK_TCK")
+            while time.monotonic() < began + 3 * tick:
+                pass
+
+        def test_another(): pass
+        """,
+    )
+
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["forked: ended 1 process left by 1 test *"])
+    assert left == []
+
+
 @pytest.mark.parametrize("capture", ["fd", "sys", "no"])
 def test_what_standard_descriptors_lead_to_is_no_leftover(run, capture):
     """A test for which a shared fixture is set up begins while pytest captures."""
