@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PYTEST ?= pytest
 OPTIONS ?=
+PATHS ?=
 
 BIN = $(abspath $(VENV))/bin
 SOURCES = pyproject.toml $(wildcard example_suite/*.c example_suite/*/*.h) \
@@ -15,7 +16,7 @@ example: $(VENV)/ready
 	cd example_suite && $(BIN)/python truth.py
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest $(OPTIONS)
+	$(BIN)/python -m pytest $(OPTIONS) $(PATHS)
 
 # Plugins are loaded wherever they are installed: give this its own VENV.
 test-beside-others: $(VENV)/ready
