@@ -6,13 +6,12 @@ test walks pytest's hook specifications and fails on one that is in neither.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import sys
 import warnings
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -31,8 +30,7 @@ from pytest_procrastinate.pytest_private import (
 Arguments = dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Telling:
+class Telling(NamedTuple):
     """A hook that tells: ``encode`` in the child, ``decode`` in the pytest process.
 
     :ivar historic: Its calls are kept and told to plugins that come later.
@@ -48,9 +46,7 @@ class Telling:
 
 def _encode_report(config: pytest.Config, arguments: Arguments) -> object:
     report = arguments["report"]
-    data = config.hook.pytest_report_to_serializable(config=config, report=report)
-    if data is None:
-        data = report_as_data(report)
+    data = report_as_data(config, report)
     strokes = None
     if report.longrepr is not None and is_paintable(report.longrepr):
         strokes = paint(report.longrepr)

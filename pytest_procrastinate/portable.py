@@ -121,6 +121,7 @@ _LETTERS = {
     "p": "user_properties",
     "t": "$report_type",
 }
+_LETTER_OF = {name: letter for letter, name in _LETTERS.items()}
 _REPEATED = "nodeid", "location", "keywords"
 _USUAL: dict[str, object] = {
     "outcome": "passed",
@@ -147,13 +148,14 @@ class Repeated:
 
     def leave_out(self, payload: Any) -> Any:
         """Return a payload without what was told before it, or is usual."""
-        data = _data_of(payload)
-        told, same = dict(data), ""
-        for letter, name in _LETTERS.items():
-            if name in data and name in self._known and self._known[name] == data[name]:
+        told, same = {}, ""
+        for name, value in _data_of(payload).items():
+            letter = _LETTER_OF.get(name)
+            if letter is not None and name in self._known and self._known[name] == value:
                 same += letter
-                del told[name]
-        self._note(data)
+            else:
+                told[name] = value
+        self._note(told)
         told[_AS_BEFORE] = same
         return (told, *payload[1:]) if isinstance(payload, tuple) else told
 

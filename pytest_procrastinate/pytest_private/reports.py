@@ -18,6 +18,8 @@ from _pytest._code.code import (
 )
 from _pytest.junitxml import xml_key
 
+_SERIALIZERS = ("reports", "subtests")  # pytest's own
+
 
 class _Painter:
     """Notes what a longrepr does with a terminal writer."""
@@ -83,8 +85,19 @@ def crash_repr(path: str, line: int, message: str, text: list[str]) -> ReprExcep
     )
 
 
-def report_as_data(report: pytest.TestReport) -> dict[str, Any]:
-    """Return a report as pytest's own plugin sends it, which ``-p no:reports`` takes away (``_to_json``)."""
+def report_as_data(config: pytest.Config, report: Any) -> dict[str, Any]:
+    """Return what ``pytest_report_to_serializable`` makes of a report.
+
+    Where nobody but pytest would be asked, it is not asked by the hook, which costs more than the answer;
+    nor where ``-p no:reports`` takes the answer away (``_to_json``).
+    """
+    hook = config.hook.pytest_report_to_serializable
+    if type(report) is not pytest.TestReport or any(
+        impl.plugin_name not in _SERIALIZERS for impl in hook.get_hookimpls()
+    ):
+        data: dict[str, Any] | None = hook(config=config, report=report)
+        if data is not None:
+            return data
     return {**report._to_json(), "$report_type": "TestReport"}
 
 

@@ -56,10 +56,10 @@ def test_paint_notes_what_a_longrepr_writes():
     assert private.paint(BadLongrepr()) == "its text"
 
 
-def test_a_report_comes_back_from_what_is_sent_of_it():
+def test_a_report_comes_back_from_what_is_sent_of_it(pytestconfig):
     report = pytest.TestReport("x", ("x", 0, ""), {}, "failed", "its text", "call")
 
-    data = private.report_as_data(report)
+    data = private.report_as_data(pytestconfig, report)
 
     assert data["$report_type"] == "TestReport"
     same = private.report_from_data(data)
