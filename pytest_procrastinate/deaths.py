@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
 DIES_KEYWORDS = ("signal", "exitcode", "match")
 
 
-@dataclasses.dataclass(frozen=True)
-class Dies:
+class Dies(NamedTuple):
     """How a test is expected to end: ``dies(...)``. Neither signal nor exit code: any death."""
 
     signal: int | None = None

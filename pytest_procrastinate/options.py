@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
@@ -21,8 +21,7 @@ GRACE_SECONDS = 10.0  # nextest's, too: a teardown may close a database
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True)
-class Timeout:
+class Timeout(NamedTuple):
     """A limit of time.
 
     :ivar source: Who set it, as it is told: ``--forked-timeout``, ``forked(timeout=...)``.
@@ -34,8 +33,7 @@ class Timeout:
     message: str | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What was asked for one item."""
 
     forked: bool = False
@@ -56,8 +54,7 @@ class Settings:
         return self.leaks in ("warn", "fail")
 
 
-@dataclasses.dataclass(frozen=True)
-class RunSettings:
+class RunSettings(NamedTuple):
     """What was asked for the whole run."""
 
     timeout: Timeout | None = None
@@ -70,7 +67,7 @@ class RunSettings:
     session_timeout_seconds: float | None = None
     scope: str = "function"
     jobs: int = 1
-    groups: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    groups: Mapping[str, int] = MappingProxyType({})
 
 
 SETTINGS = pytest.StashKey[dict[pytest.Item, Settings]]()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +18,6 @@ class Strategy(Protocol):
         """Return whether to start a child while ``running`` of them are there."""
 
 
-@dataclass(frozen=True)
 class Simple:
     """Starts every child at once."""
 
@@ -28,18 +26,16 @@ class Simple:
         return True
 
 
-@dataclass(frozen=True)
 class Throttled:
     """Starts children up to a limit.
 
     :raises ValueError: The limit is below 1: nothing would ever run.
     """
 
-    limit: int
-
-    def __post_init__(self) -> None:
-        if self.limit < 1:
-            raise ValueError(f"a limit of {self.limit} children runs nothing; give 1 or more")
+    def __init__(self, limit: int) -> None:
+        if limit < 1:
+            raise ValueError(f"a limit of {limit} children runs nothing; give 1 or more")
+        self.limit = limit
 
     def should_spawn(self, running: int) -> bool:
         """Return whether fewer than the limit are running."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import struct
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import pytest
 
@@ -32,8 +31,7 @@ GATE = struct.Struct("!HHI")  # what opens a gate: slot, slot in the group, test
 SLOT, GROUP_SLOT = "FORKED_SLOT", "FORKED_GROUP_SLOT"  # environment variables
 
 
-@dataclasses.dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """What a fork server has ready for all of its children."""
 
     session: pytest.Session
@@ -53,11 +51,10 @@ class Prepared:
             getattr(item.ihook, name)(item=item, **arguments)
 
 
-@dataclasses.dataclass(frozen=True)
-class ChildProgram:
+class ChildProgram(NamedTuple):
     """What a test's child runs; where broader fixtures are missing, its fork server begins it.
 
-    :ivar index: The item's, among all of the session.
+    :ivar position: The item's, among all of the session.
     :ivar number: The number that the pytest process knows the files by.
     :ivar scopes_end: No test comes after this one that shares a scope with it.
     :ivar turn: Which of its unit's tests it is; the first is 1.
@@ -67,7 +64,7 @@ class ChildProgram:
 
     prepared: Prepared
     item: pytest.Item
-    index: int
+    position: int
     nextitem: pytest.Item | None
     files: ChildFiles
     number: int
@@ -120,7 +117,7 @@ class ChildProgram:
     def set_up_fresh(self) -> ChildProgram:
         """Return the same program, setting up all that it needs."""
         following = None if self.following is None else self.following.set_up_fresh()
-        return dataclasses.replace(self, fresh=True, following=following)
+        return self._replace(fresh=True, following=following)
 
     def point_here(self, *, serves: bool = False) -> None:
         """Have output, log and the stack of a crash written into this test's files.

@@ -178,7 +178,7 @@ class Beginning:
         if not shared:
             return (yield)
         self._server.prepared.inherited.definitions.append(fixturedef)
-        self._set_up[fixturedef] = program.index, request
+        self._set_up[fixturedef] = program.position, request
         page = program.files.page
         asked_by = page.read_note()  # by a fixture that runs, if any
         page.note(fixturedef.argname, request.node.nodeid, parameter_index(item, fixturedef))
@@ -268,7 +268,7 @@ class Beginning:
             and not anything_within(self._server.session, request.node)
             and anything_to_tear_down(self._server.session, None, but=request.node)
             and self._server.sharing.has_all_broader(
-                itertools.islice(self._server.items, program.index, None),
+                itertools.islice(self._server.items, program.position, None),
                 request.node,
                 request.scope,
             )
@@ -281,7 +281,7 @@ class Beginning:
             idle_files = ChildFiles.make()
         except OSError:
             return  # set up here, then: there is no room for what a server needs
-        narrower = server.narrower(node, program.index)
+        narrower = server.narrower(node, program.position)
         number = narrower.expect(order)
         watchdogs = Watchdogs()
         watchdogs.disarm()
@@ -297,7 +297,7 @@ class Beginning:
             self._set_up.clear()
             server.become_narrower(node, forked.channel, program.item, idle_files)
             program.files.page.note_pid(serves=True)
-            begun.order = dataclasses.replace(order, number=number)
+            begun.order = order._replace(number=number)
             return
         idle_files.close()
         forget_unraisable(server.session.config)

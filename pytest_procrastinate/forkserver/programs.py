@@ -81,7 +81,7 @@ class Programs:
         return ChildProgram(
             prepared=self._prepared,
             item=self._items[index],
-            index=index,
+            position=index,
             nextitem=self.item(next_index),
             files=self.files[number],
             number=number,
@@ -113,7 +113,7 @@ class Programs:
         return ChildProgram(
             prepared=self._prepared,
             item=item,
-            index=index,
+            position=index,
             nextitem=nextitem,
             files=self.files[number],
             number=number,

@@ -9,10 +9,10 @@ processes, and threads of native code, are seen on Linux alone.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import stat
 import sys
 import threading
+from typing import NamedTuple
 
 from pytest_procrastinate.process.unpatched import os
 
@@ -26,8 +26,7 @@ FORK_SAFE_LIBRARIES = {
 a child that uses it after its parent did hangs."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """What a process has open and running at one moment."""
 
     files: frozenset[tuple[int, str]]

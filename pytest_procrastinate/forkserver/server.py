@@ -126,16 +126,16 @@ class Server:
             return Way.NARROWER
         if not self.sharing.fits(program.item):
             # Its scopes have been left: the rest of a unit whose child died beside others.
-            return Way.FORK_FRESH if program.index < self._passed else None
+            return Way.FORK_FRESH if program.position < self._passed else None
         if self.sharing.is_complete(program.item) and not program.may_be_skipped:
             return Way.FORK
         # One that is skipped is torn down here, with the scopes that end with it.
         ends = program.may_be_skipped and anything_to_tear_down(self.session, program.nextitem)
         changes = ends or self.sharing.changes(program.item)
-        return None if changes and self._runs_before(program.index) else Way.BEGIN
+        return None if changes and self._runs_before(program.position) else Way.BEGIN
 
     def _narrower_for(self, program: ChildProgram) -> Narrower | None:
-        return next((each for each in self.narrowers if program.index in each.tests), None)
+        return next((each for each in self.narrowers if program.position in each.tests), None)
 
     def _pop_empty_scopes(self, item: pytest.Item) -> None:
         """Forget scopes that the item is not in, where there is nothing to tear down."""
@@ -191,7 +191,7 @@ class Server:
             self.service.ended(order, Ending.lost(0))
             return
         if way is Way.BEGIN:
-            self._passed = max(self._passed, program.index)
+            self._passed = max(self._passed, program.position)
             self._beginning.begin(order, program, channel, word)
         else:
             channel.close()
@@ -249,7 +249,7 @@ class Server:
             watchdogs.arm(program.item.config, begun=begun)
             return True
         forget_unraisable(self.session.config)  # which the child tells
-        self._running[order.number] = program.index
+        self._running[order.number] = program.position
         os.close(order.descriptors[0])
         self.service.forked(order, forked)
         return False

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
+from typing import NamedTuple
 
 from pytest_procrastinate.child.files import ChildFiles, read_text
 
 
-@dataclasses.dataclass(frozen=True)
-class Remains:
+class Remains(NamedTuple):
     """Where a test was as its process died, and what had been written of it and not told.
 
     :ivar phase: The phase it was in.
@@ -28,18 +27,17 @@ class Remains:
 
     def died_in(self, phase: str) -> Remains:
         """Return the same of a test that died in another phase."""
-        return dataclasses.replace(self, phase=phase)
+        return self._replace(phase=phase)
 
     def with_death_of(self, other: Remains) -> Remains:
         """Return the same of a test that dies of a fixture as another one died of it."""
-        return dataclasses.replace(
-            self, phase=other.phase, stack_text=other.stack_text, captured=other.captured
+        return self._replace(
+            phase=other.phase, stack_text=other.stack_text, captured=other.captured
         )
 
     def with_written(self, files: ChildFiles) -> Remains:
         """Return the same with what is written in a child's files now, in place of what was read before."""
-        return dataclasses.replace(
-            self,
+        return self._replace(
             fixture=files.page.read_note(),
             stack_text=read_text(files.faults),
             captured=(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import linecache
 import os
 import re
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 import _pytest
 import pluggy
@@ -21,8 +21,7 @@ MOST_SOURCE_BYTES = 16 << 20
 CONTEXT_LINES = 4  # of source above the line that a crash is at
 
 
-@dataclasses.dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """One call of a Python stack."""
 
     path: str

@@ -5,7 +5,6 @@ Leaves to :mod:`.manager` all that concerns several children: forking, waiting, 
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import os as os_as_it_is
 import sys
@@ -14,7 +13,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.frames import Decoder, FrameError, encode
@@ -109,8 +108,7 @@ class Channel:
         self._socket.close()
 
 
-@dataclasses.dataclass(frozen=True)
-class InChild:
+class InChild(NamedTuple):
     """What :meth:`.ProcessManager.fork` returns in the child: its way up, if it has one."""
 
     channel: Channel | None

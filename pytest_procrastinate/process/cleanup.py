@@ -10,8 +10,8 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # C, without stubs
 import signal
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from types import FrameType
+from typing import NamedTuple
 
 from pytest_procrastinate.process.leftovers import prctl
 from pytest_procrastinate.process.unpatched import fcntl, os
@@ -26,8 +26,7 @@ test's file."""
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-@dataclass(frozen=True)
-class SignalState:
+class SignalState(NamedTuple):
     """Handlers and mask at one moment, of the thread that took it."""
 
     handlers: tuple[tuple[int, Handler], ...]

@@ -7,8 +7,7 @@ and why, is known only to who did it; they say so with :meth:`Ending.with_cause`
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from pytest_procrastinate.process.unpatched import os
 
@@ -43,8 +42,7 @@ _PLAIN = frozenset({"SIGHUP", "SIGINT", "SIGKILL", "SIGTERM"})
 _MAXRSS_BYTES = 1 if os.uname().sysname == "Darwin" else 1024
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """What a process and the descendants it waited for have used, as the kernel counted it.
 
     ``peak_memory_bytes`` is the peak of what was resident. A forked child
@@ -69,8 +67,7 @@ class Usage:
         )
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(NamedTuple):
     """How one process ended.
 
     Either ``exit_status`` (0 to 255) or ``signal`` is there; neither, when
@@ -106,7 +103,7 @@ class Ending:
 
     def with_cause(self, cause: Cause) -> Ending:
         """Return this ending, told as ``cause``."""
-        return replace(self, cause=cause)
+        return self._replace(cause=cause)
 
     def as_message(self) -> tuple[object, ...]:
         """Return it as a tuple of builtins, for a frame."""
@@ -169,7 +166,7 @@ class Ending:
         return f"{verb} {name}" + (f" ({', '.join(details)})" if details else "")
 
 
-_USAGE = tuple(field.name for field in fields(Usage))
+_USAGE = Usage._fields
 
 
 def name_signal(number: int) -> str:

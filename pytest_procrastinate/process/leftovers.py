@@ -19,8 +19,8 @@ import select
 import shlex
 import signal
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pytest_procrastinate.process.unpatched import os, time
 
@@ -45,8 +45,7 @@ _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37  # linux/prctl.h
 _WALL = 0x40000000
 
 
-@dataclass(frozen=True)
-class Leftover:
+class Leftover(NamedTuple):
     """A process that somebody left running.
 
     ``started`` is in clock ticks since the machine booted; ``command`` is

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import resource
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_procrastinate.process.ending import Ending, name_signal
@@ -34,7 +33,6 @@ _FULL_SHARE = 0.8
 _CRASHES_OF_FULL_MEMORY = frozenset({"SIGABRT", "SIGBUS", "SIGILL", "SIGSEGV", "SIGTRAP"})
 
 
-@dataclass(frozen=True)
 class Limits:
     """What a child may use, beyond what it has at its fork; None: as much as its parent may.
 
@@ -43,13 +41,14 @@ class Limits:
     :raises ValueError: A limit is not above 0.
     """
 
-    memory_limit_bytes: int | None = None
-    cpu_limit_seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        for limit in (self.memory_limit_bytes, self.cpu_limit_seconds):
+    def __init__(
+        self, memory_limit_bytes: int | None = None, cpu_limit_seconds: float | None = None
+    ) -> None:
+        for limit in (memory_limit_bytes, cpu_limit_seconds):
             if limit is not None and not 0 < limit < math.inf:
                 raise ValueError(f"a limit of {limit} lets nothing run")
+        self.memory_limit_bytes = memory_limit_bytes
+        self.cpu_limit_seconds = cpu_limit_seconds
 
     def set_here(self) -> None:
         """Set the limits in this process, which is a fresh child. They count from now.

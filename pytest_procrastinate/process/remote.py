@@ -10,11 +10,11 @@ from __future__ import annotations
 import array
 import collections
 import contextlib
-import dataclasses
 import errno
 import selectors
 import signal
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from pytest_procrastinate.process.child import NO_SIGNAL, NO_WAIT, ChildProcess, State
 from pytest_procrastinate.process.cleanup import close_descriptors
@@ -252,8 +252,7 @@ def _ending(message: object) -> Ending:
         return Ending.lost(0)
 
 
-@dataclasses.dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """A fork that was ordered.
 
     :ivar descriptors: The end of the child's channel and those passed beside it: now ours.

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.sigchld import sigchld
 from pytest_procrastinate.process.unpatched import os
 
 
-@dataclass(frozen=True)
-class Stopped:
+class Stopped(NamedTuple):
     """A child that has not ended but is stopped, by ``signal`` (job control or ptrace)."""
 
     pid: int

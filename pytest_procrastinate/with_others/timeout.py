@@ -6,7 +6,6 @@ own affair: that timer is set around the call, which is in the child.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -49,6 +48,6 @@ def take_over_timeouts(config: pytest.Config, settings: dict[pytest.Item, Settin
         if not is_marked and (own.timeout is None or item.get_closest_marker("timeout")):
             message = f"Timeout (>{given.timeout}s) from pytest-timeout."
             limit = Timeout(float(given.timeout), "pytest-timeout", message)
-            settings[item] = dataclasses.replace(own, timeout=limit)
+            settings[item] = own._replace(timeout=limit)
     if taken:
         config.pluginmanager.register(NoTimer(taken), "forked-no-timer")
