@@ -11,6 +11,7 @@ How bytes travel, and what a message means, is left to others.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import struct
 from collections.abc import Callable, Iterable
@@ -47,6 +48,8 @@ _INT4_MIN, _INT4_MAX = -(1 << 31), (1 << 31) - 1
 # one byte, and SETITEM.
 _LIST_ITEM_BYTES = 7
 
+_SHORT_CHARACTERS = 64
+
 
 class FrameError(ValueError):
     """A message that cannot be sent, or bytes that are not a message.
@@ -71,6 +74,8 @@ def encode(message: object) -> bytes:
     writer = _Writer()
     try:
         payload = writer.save(message, versioned=True)
+        if writer.containers > MAX_CONTAINERS:
+            raise FrameError(f"the message holds more than {MAX_CONTAINERS} containers")
         if writer.containers > MAX_DEPTH:
             _check_depth(message)
     except FrameError:
@@ -161,6 +166,14 @@ def _decode(payload: bytes) -> object:
     return message
 
 
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return opcode.PY3STRING + _INT4.pack(len(data)) + data
+
+
+_short_text = functools.lru_cache(maxsize=256)(_text)  # names, which each message repeats
+
+
 class _Builtins(dict[type, Callable[..., None]]):
     """What writes a value of each type that can be sent."""
 
@@ -187,9 +200,7 @@ class _Writer(_Serializer):
         self._dispatch[type(obj)](self, obj)
 
     def _save_str(self, text: str) -> None:
-        data = text.encode()
-        self._write(opcode.PY3STRING + _INT4.pack(len(data)))
-        self._write(data)
+        self._write(_short_text(text) if len(text) <= _SHORT_CHARACTERS else _text(text))
 
     def save_int(self, i: int) -> None:
         if _INT4_MIN <= i <= _INT4_MAX:
@@ -201,13 +212,8 @@ class _Writer(_Serializer):
         self._write(opcode.LONGINT)
         self._write_byte_sequence(digits)
 
-    def _count_container(self) -> None:
-        self.containers += 1
-        if self.containers > MAX_CONTAINERS:
-            raise FrameError(f"the message holds more than {MAX_CONTAINERS} containers")
-
     def _save_list(self, obj: list[object]) -> None:
-        self._count_container()
+        self.containers += 1
         self._write(opcode.NEWLIST + _INT4.pack(len(obj)))
         for index, item in enumerate(obj):
             self._write(opcode.INT + _INT4.pack(index))
@@ -215,29 +221,30 @@ class _Writer(_Serializer):
             self._write(opcode.SETITEM)
 
     def _save_dict(self, obj: dict[object, object]) -> None:
-        self._count_container()
-        self._write(opcode.NEWDICT)
+        self.containers += 1
+        write, dispatch, set_item = self._write, self._dispatch, opcode.SETITEM
+        write(opcode.NEWDICT)
         for key, value in obj.items():
             if type(key) is tuple:
                 _check_key(key)
-            self._dispatch[type(key)](self, key)
-            self._dispatch[type(value)](self, value)
-            self._write(opcode.SETITEM)
+            dispatch[type(key)](self, key)
+            dispatch[type(value)](self, value)
+            write(set_item)
 
     def _save_tuple(self, obj: tuple[object, ...]) -> None:
-        self._count_container()
+        self.containers += 1
         for item in obj:
             self._dispatch[type(item)](self, item)
         self._write(opcode.BUILDTUPLE + _INT4.pack(len(obj)))
 
     def _save_set(self, obj: set[object]) -> None:
-        self._count_container()
+        self.containers += 1
         for member in obj:
             _check_key(member)
         self.save_set(obj)
 
     def _save_frozenset(self, obj: frozenset[object]) -> None:
-        self._count_container()
+        self.containers += 1
         for member in obj:
             _check_key(member)
         self.save_frozenset(obj)

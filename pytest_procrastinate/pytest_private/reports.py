@@ -18,7 +18,7 @@ from _pytest._code.code import (
 )
 from _pytest.junitxml import xml_key
 
-_SERIALIZERS = ("reports", "subtests")  # pytest's own
+_SERIALIZERS = {"reports", "subtests"}  # pytest's own
 
 
 class _Painter:
@@ -92,9 +92,8 @@ def report_as_data(config: pytest.Config, report: Any) -> dict[str, Any]:
     nor where ``-p no:reports`` takes the answer away (``_to_json``).
     """
     hook = config.hook.pytest_report_to_serializable
-    if type(report) is not pytest.TestReport or any(
-        impl.plugin_name not in _SERIALIZERS for impl in hook.get_hookimpls()
-    ):
+    asked = {impl.plugin_name for impl in hook.get_hookimpls()}
+    if type(report) is not pytest.TestReport or not asked <= _SERIALIZERS:
         data: dict[str, Any] | None = hook(config=config, report=report)
         if data is not None:
             return data
