@@ -211,7 +211,8 @@ def repeat_registrations(item: pytest.Item) -> None:
     """Note, in a fork server, that a child uses what is set up here.
 
     8.0 tears down the fixtures of a scope in order of their last use: each use registers
-    ``FixtureDef.finish`` with the scope's node again (``FixtureRequest._schedule_finalizers``). What an
+    ``FixtureDef.finish`` with the scope's node again (``FixtureRequest._schedule_finalizers``), and
+    with what the fixture asked for, which may end before the scope (``FixtureDef.execute``). What an
     item that is begun here has asked for is registered already; after one that has failed to be set up
     it asks for no more.
     """
@@ -230,6 +231,8 @@ def repeat_registrations(item: pytest.Item) -> None:
 
 
 def _register_again(item: pytest.Item, stack: dict[Any, Any], definition: Any) -> None:
+    for asked in with_all_asked_for(item, definition):
+        asked._finalizers += [f for f in asked._finalizers if _owner(f) is definition][:1]
     for node, (finalizers, _) in stack.items():
         own = next((f for f in finalizers if _owner(f) is definition), None)
         if own is not None:
