@@ -64,9 +64,9 @@ class Inherited:
             if definition.cached_result is not None:
                 self._kept.append((list(definition._finalizers), definition.cached_result))
                 definition._finalizers[:] = [
-                    functools.partial(_forget, owner)
-                    for owner in map(_owner, definition._finalizers)
-                    if isinstance(owner, pytest.FixtureDef)
+                    functools.partial(_finish, finalizer)
+                    for finalizer in definition._finalizers
+                    if isinstance(_owner(finalizer), pytest.FixtureDef)
                 ]
                 definition.finish = functools.partial(_forget, definition)
         self.definitions = []
@@ -123,12 +123,25 @@ class Inherited:
                 _forget(definition)
 
 
+def _finish(finalizer: Any) -> None:
+    """Finish a fixture that asked for an inherited one: it may be inherited too, or of this process."""
+    definition: Any = _owner(finalizer)
+    definition.finish(**finalizer.keywords)
+
+
 def _forget(definition: Any, request: Any = None) -> None:
     """Finish an inherited fixture: what this process has added to it, not what it was made with."""
+    errors: list[BaseException] = []
     while definition._finalizers:
-        definition._finalizers.pop()()
+        try:
+            definition._finalizers.pop()()
+        except BaseException as error:
+            errors.append(error)
+    # As pytest has it: also where that failed, it is over.
     definition.cached_result = None
     definition.__dict__.pop("finish", None)
+    if errors:
+        raise errors[0]
 
 
 def _has_teardown(state: Any, node: Any) -> bool:
