@@ -235,7 +235,9 @@ def repeat_registrations(item: pytest.Item) -> None:
     asked = request._fixture_defs.values() if request else ()
     registered = {each for definition in asked for each in with_all_asked_for(item, definition)}
     stack = item.session._setupstate.stack
-    used = [with_all_asked_for(item, definition) for _, definition, _ in fixtures_of(item)]
+    # The last of a name is what is asked for; what it overrides comes where it asks for that.
+    active = {name: definition for name, definition, _ in fixtures_of(item)}
+    used = [with_all_asked_for(item, definition) for definition in active.values()]
     for definition in dict.fromkeys(itertools.chain(*used)):
         if definition not in registered:
             _register_again(item, stack, definition)

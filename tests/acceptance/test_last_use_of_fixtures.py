@@ -60,6 +60,17 @@ def g(request, asked): yield from steps(request)
 def test_a(f, g, again): noting.note("step", "a")
 def test_b(f): noting.note("step", "b")
 """
+OVERRIDES_WHAT_IT_ASKS_FOR = """
+@pytest.fixture(scope="session")
+def f(request): yield from steps(request)
+class TestC:
+    @pytest.fixture(scope="session")
+    def g(self, request): yield from steps(request)
+    @pytest.fixture(scope="session")
+    def f(self, g, f): pass
+    def test_a(self, f): noting.note("step", "a")
+    def test_b(self, f): noting.note("step", "b")
+"""
 
 
 @pytest.mark.parametrize(
@@ -69,6 +80,7 @@ def test_b(f): noting.note("step", "b")
         NODE_HAS_A_FINALIZER,
         NOT_ALL_ARE_USED,
         ENDS_WITH_WHAT_IT_ASKED_FOR,
+        OVERRIDES_WHAT_IT_ASKS_FOR,
     ],
 )
 def test_fixtures_are_torn_down_after_their_last_use_where_plain_pytest_does_so(pytester, tests):
