@@ -115,17 +115,17 @@ def _encode_warning(config: pytest.Config, arguments: Arguments) -> object:
         "lineno": warning.lineno,
         "line": warning.line,
         "has_source": warning.source is not None,
-        "is_noted": _is_noted(warning),
+        "is_noted": _is_noted(config, warning),
     }
 
 
-def _is_noted(warning: warnings.WarningMessage) -> bool:
+def _is_noted(config: pytest.Config, warning: warnings.WarningMessage) -> bool:
     """Whether nobody would hear the same warning of the same line once more.
 
     Python notes it with the line's module, where the filters ask for that, and forgets all notes when
     these change: so it is tried.
     """
-    module = _module_of(warning.filename)
+    module = _module_of(config, warning.filename)
     message: Any = warning.message  # the types of Python 3.10 ask for a text
     notes = None if module is None else vars(module).setdefault("__warningregistry__", {})
     name = warning.filename if module is None else module.__name__
@@ -143,8 +143,10 @@ def _is_noted(warning: warnings.WarningMessage) -> bool:
 
 
 @functools.cache
-def _module_of(filename: str) -> ModuleType | None:
-    for module in list(sys.modules.values()):
+def _module_of(config: pytest.Config, filename: str) -> ModuleType | None:
+    # One conftest takes another's place among the modules; pytest has them all.
+    modules: list[ModuleType] = [*sys.modules.values(), *config.pluginmanager.get_plugins()]
+    for module in modules:
         # Not asked for its attribute: there are modules that load something then.
         if issubclass(type(module), ModuleType):
             names = object.__getattribute__(module, "__dict__")

@@ -135,6 +135,8 @@ class Beginning:
             set_up_now(item, missing[0])
             if self._server.sharing.missing_beside(item) == missing:
                 break
+        for definition in self._server.sharing.to_end_first(item):
+            definition.finish(item._request)  # type: ignore[attr-defined]
         self._split_for_test(item)
 
     def _split_for_test(self, item: pytest.Item) -> None:

@@ -99,6 +99,16 @@ class Sharing:
             if self.is_shared(item, definition) and not is_set_up(definition, parameter)
         ]
 
+    def to_end_first(self, item: pytest.Item) -> list[Any]:
+        """Return the fixtures that are set up for others, and that an item has with another scope."""
+        return [
+            definition
+            for _, definition, parameter in fixtures_of(item)
+            if scope_of(item, definition) not in BROADER[self._settings[item].scope]
+            and definition.cached_result is not None
+            and not is_set_up(definition, parameter)
+        ]
+
     def changes(self, item: pytest.Item) -> bool:
         """Whether an item needs a fixture that is set up with another parameter."""
         return any(

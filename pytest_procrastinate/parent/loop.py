@@ -336,6 +336,7 @@ class ForkedRun:
             and attempt.settings.leaks != "fail"
             and not (self._telling.last_is_found_here and attempt.told.phase == "teardown")
         ):
+            self._servers.last_told = self._index[attempt.item]
             self._telling.tell_so_far(attempt)
         self._servers.answer(attempt)
 

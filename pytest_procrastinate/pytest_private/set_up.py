@@ -64,9 +64,9 @@ class Inherited:
             if definition.cached_result is not None:
                 self._kept.append((list(definition._finalizers), definition.cached_result))
                 definition._finalizers[:] = [
-                    functools.partial(_forget, owner)
-                    for owner in map(_owner, definition._finalizers)
-                    if isinstance(owner, pytest.FixtureDef)
+                    functools.partial(_finish, finalizer)
+                    for finalizer in definition._finalizers
+                    if isinstance(_owner(finalizer), pytest.FixtureDef)
                 ]
                 definition.finish = functools.partial(_forget, definition)
         self.definitions = []
@@ -123,12 +123,25 @@ class Inherited:
                 _forget(definition)
 
 
+def _finish(finalizer: Any) -> None:
+    """Finish a fixture that asked for an inherited one: it may be inherited too, or of this process."""
+    definition: Any = _owner(finalizer)
+    definition.finish(**finalizer.keywords)
+
+
 def _forget(definition: Any, request: Any = None) -> None:
     """Finish an inherited fixture: what this process has added to it, not what it was made with."""
+    errors: list[BaseException] = []
     while definition._finalizers:
-        definition._finalizers.pop()()
+        try:
+            definition._finalizers.pop()()
+        except BaseException as error:
+            errors.append(error)
+    # As pytest has it: also where that failed, it is over.
     definition.cached_result = None
     definition.__dict__.pop("finish", None)
+    if errors:
+        raise errors[0]
 
 
 def _has_teardown(state: Any, node: Any) -> bool:
@@ -211,7 +224,8 @@ def repeat_registrations(item: pytest.Item) -> None:
     """Note, in a fork server, that a child uses what is set up here.
 
     8.0 tears down the fixtures of a scope in order of their last use: each use registers
-    ``FixtureDef.finish`` with the scope's node again (``FixtureRequest._schedule_finalizers``). What an
+    ``FixtureDef.finish`` with the scope's node again (``FixtureRequest._schedule_finalizers``), and
+    with what the fixture asked for, which may end before the scope (``FixtureDef.execute``). What an
     item that is begun here has asked for is registered already; after one that has failed to be set up
     it asks for no more.
     """
@@ -221,7 +235,9 @@ def repeat_registrations(item: pytest.Item) -> None:
     asked = request._fixture_defs.values() if request else ()
     registered = {each for definition in asked for each in with_all_asked_for(item, definition)}
     stack = item.session._setupstate.stack
-    used = [with_all_asked_for(item, definition) for _, definition, _ in fixtures_of(item)]
+    # The last of a name is what is asked for; what it overrides comes where it asks for that.
+    active = {name: definition for name, definition, _ in fixtures_of(item)}
+    used = [with_all_asked_for(item, definition) for definition in active.values()]
     for definition in dict.fromkeys(itertools.chain(*used)):
         if definition not in registered:
             _register_again(item, stack, definition)
@@ -230,6 +246,8 @@ def repeat_registrations(item: pytest.Item) -> None:
 
 
 def _register_again(item: pytest.Item, stack: dict[Any, Any], definition: Any) -> None:
+    for asked in with_all_asked_for(item, definition):
+        asked._finalizers += [f for f in asked._finalizers if _owner(f) is definition][:1]
     for node, (finalizers, _) in stack.items():
         own = next((f for f in finalizers if _owner(f) is definition), None)
         if own is not None:

@@ -49,10 +49,39 @@ def test_c(fails, f): pass
 @pytest.mark.xfail(run=False)
 def test_d(f): pass
 """
+ENDS_WITH_WHAT_IT_ASKED_FOR = """
+@pytest.fixture(scope="session", params=[1, 2])
+def asked(request): yield from steps(request)
+@pytest.fixture(scope="session")
+def f(request, asked): yield from steps(request)
+@pytest.fixture(scope="module")
+def g(request, asked): yield from steps(request)
+@pytest.mark.parametrize("again", [1, 2])
+def test_a(f, g, again): noting.note("step", "a")
+def test_b(f): noting.note("step", "b")
+"""
+OVERRIDES_WHAT_IT_ASKS_FOR = """
+@pytest.fixture(scope="session")
+def f(request): yield from steps(request)
+class TestC:
+    @pytest.fixture(scope="session")
+    def g(self, request): yield from steps(request)
+    @pytest.fixture(scope="session")
+    def f(self, g, f): pass
+    def test_a(self, f): noting.note("step", "a")
+    def test_b(self, f): noting.note("step", "b")
+"""
 
 
 @pytest.mark.parametrize(
-    "tests", [LAST_USED_IN_A_CLASS_WITHIN, NODE_HAS_A_FINALIZER, NOT_ALL_ARE_USED]
+    "tests",
+    [
+        LAST_USED_IN_A_CLASS_WITHIN,
+        NODE_HAS_A_FINALIZER,
+        NOT_ALL_ARE_USED,
+        ENDS_WITH_WHAT_IT_ASKED_FOR,
+        OVERRIDES_WHAT_IT_ASKS_FOR,
+    ],
 )
 def test_fixtures_are_torn_down_after_their_last_use_where_plain_pytest_does_so(pytester, tests):
     pytester.makepyfile(STEPS + tests)

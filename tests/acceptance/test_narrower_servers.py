@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from comparing import compare
 
 TIMEOUT_SECONDS = 60  # it only ends a hang
 OPTIONS = ("-p", "no:cacheprovider", "--forked")
@@ -88,3 +89,30 @@ def test_what_a_stopped_test_may_take_is_bounded_too(pytester):
 
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["*was stopped and did not go on (*SIGKILL*) in call*"])
+
+
+@pytest.mark.parametrize("deed", ["pytest.exit('now')", "raise KeyboardInterrupt"])
+def test_what_a_narrower_server_tears_down_as_the_run_ends_is_told_where_tests_are_shown_at_once(
+    pytester, deed
+):
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def broad(): yield
+
+        @pytest.fixture(scope="module")
+        def module(): yield
+
+        @pytest.fixture(scope="module")
+        def ends(module): {deed}
+
+        def test_one(broad): pass
+        def test_two(broad, ends): pass
+        """
+    )
+
+    _, other = compare(pytester, "--setup-show")
+
+    other.result.stdout.fnmatch_lines(["*TEARDOWN M module*"])

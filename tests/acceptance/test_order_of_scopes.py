@@ -360,3 +360,37 @@ def test_2(other): pass
 
     other.result.assert_outcomes(passed=2)
     assert steps_of(one) == steps_of(other)
+
+
+def test_a_fixture_ends_where_a_test_has_it_with_a_narrower_scope(pytester):
+    """That test has a parameter of its own before: its child is forked by then."""
+    pytester.makeconftest(
+        """
+        import noting, pytest
+
+        @pytest.fixture(scope="session")
+        def shared(request):
+            noting.note("step", "up")
+            yield
+            noting.note("step", "down")
+        """
+    )
+    pytester.makepyfile(
+        test_a="def test_one(shared): pass",
+        test_b="""
+        import pytest
+
+        @pytest.fixture
+        def shared(shared): pass
+
+        @pytest.mark.parametrize("own", [1])
+        @pytest.mark.parametrize("shared", [1], indirect=True)
+        def test_two(own, shared): pass
+        """,
+        test_c="def test_three(shared): pass",
+    )
+
+    one, other = plain(pytester), forked(pytester)
+
+    steps, others = ([words for _, *words in told.noted("step")] for told in (one, other))
+    assert steps == others

@@ -328,3 +328,32 @@ def test_a_bad_scope_is_a_usage_error_that_says_the_fix(pytester, args, mark, st
 
     assert told.status == pytest.ExitCode.USAGE_ERROR
     told.result.stderr.fnmatch_lines(f"ERROR: {start}'modul' is unknown; did you mean 'module'?")
+
+
+def test_what_asked_for_another_parameter_is_set_up_again_though_its_teardown_failed(pytester):
+    """The unit's child sets it up, the fork server what it asks for."""
+    pytester.makepyfile(
+        """
+        import noting, pytest
+
+        @pytest.fixture(scope="session")
+        def asked(request): return request.param
+
+        @pytest.fixture(scope="module")
+        def asks(asked):
+            noting.note("step", f"up {asked}")
+            yield
+            noting.note("step", f"down {asked}")
+            assert asked == 2
+
+        @pytest.mark.parametrize("asked", [1, 2], indirect=True)
+        @pytest.mark.parametrize("again", [1, 2])
+        def test_it(asks, again): noting.note("step", "test")
+        """
+    )
+
+    one, other = plain(pytester), forked(pytester, "--forked-scope=module")
+
+    assert one.verdicts() == other.verdicts()
+    steps, others = ([words for _, *words in told.noted("step")] for told in (one, other))
+    assert steps == others
