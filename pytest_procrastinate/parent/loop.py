@@ -59,7 +59,7 @@ class ForkedRun:
         self._terminal = Terminal()
         self._live_line = LiveLine(session.config, len(self._items))
         self._supervisor = Supervisor(
-            session.config, self._manager, self._servers.server, self._live_line, self._terminal
+            session.config, self._manager, self._servers, self._live_line, self._terminal
         )
         self._leftovers = Leftovers(session.config, self._manager)
         self._breaches = Breaches()

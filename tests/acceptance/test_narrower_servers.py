@@ -88,3 +88,19 @@ def test_what_a_stopped_test_may_take_is_bounded_too(pytester):
 
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["*was stopped and did not go on (*SIGKILL*) in call*"])
+
+
+def test_a_server_that_a_test_stops_goes_on(pytester):
+    stop = "os.kill(os.getppid(), signal.SIGSTOP)"
+    pytester.makepyfile(
+        SUITE
+        + f"""
+def test_stops_it(narrow): {stop}
+def test_needs_it(narrow): pass
+def test_stops_it_before_it_leaves(narrow): {stop}
+"""
+    )
+
+    result = pytester.runpytest_subprocess(*OPTIONS, timeout=TIMEOUT_SECONDS)
+
+    result.assert_outcomes(passed=4)
