@@ -15,12 +15,10 @@ from typing import Any
 
 import pytest
 
-from pytest_procrastinate.messages import TELLING
 from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.process.leftovers import Leftover, Outcome, end, look_at
 from pytest_procrastinate.process.manager import ProcessManager
-from pytest_procrastinate.pytest_private import has_other_listeners
 
 SETTLE_SECONDS = 0.25  # for who is on its way out: a resource tracker, a pool's worker
 GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL
@@ -103,7 +101,8 @@ class Leftovers:
         self._waiting: dict[int, tuple[Leftover, list[Span]]] = {}
         """What was found, and the tests that may have started it: those that ran by then."""
         self._children = -1
-        self._has_others = True
+        self._others_since: tuple[set[bytes], float] = set(), 0.0
+        """What children there were when others came to work, and when that was."""
         self._group = os.getpgrp()
 
     def open(self) -> None:
@@ -113,8 +112,7 @@ class Leftovers:
                 f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC
             )
         self._known.update(self._read())
-        # Most runs have none: then all that appears is a test's, whenever it appears.
-        self._has_others = has_other_listeners(self._config, TELLING)
+        self._leave_to_others()
 
     def close(self) -> None:
         """End all that is left, and notice no more."""
@@ -130,13 +128,29 @@ class Leftovers:
         self._spans.clear()
 
     @contextlib.contextmanager
+    def tests_at_work(self) -> Iterator[None]:
+        """Take the children that appear before and after for those of items of this process."""
+        self.take_back()
+        try:
+            yield
+        finally:
+            self._leave_to_others()
+
+    @contextlib.contextmanager
     def others_at_work(self) -> Iterator[None]:
         """Take the children that appear meanwhile for those of the hooks that are called."""
-        if self._children == -1 or not self._has_others:
+        self._leave_to_others()
+        try:
             yield
-            return
-        before, began = self._read(), _now()
-        yield
+        finally:
+            self.take_back()
+
+    def _leave_to_others(self) -> None:
+        self._others_since = self._read(), _now()
+
+    def take_back(self) -> None:
+        """Take the children that have appeared since others came to work for theirs."""
+        before, began = self._others_since
         for name in self._read() - before - self._known:
             if not self._is_of_a_test(int(name)) and not _is_older(int(name), began):
                 self._known.add(name)
@@ -282,6 +296,8 @@ class Leftovers:
         return possible
 
     def _read(self) -> set[bytes]:
+        if self._children == -1:
+            return set()
         try:
             return set(os.pread(self._children, 1 << 16, 0).split())
         except OSError:

@@ -81,6 +81,7 @@ class ForkedRun:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._leftovers.take_back()
         try:
             self._end_children()
             patience = 0.0 if self._interrupts.count > 1 else self._supervisor.time_to_tear_down()
@@ -104,7 +105,7 @@ class ForkedRun:
         self._units = units_of(stretch, self._settings)
         self._scheduler = self._starting.scheduler(self._units)
         self._live_line.done = self._index[stretch[0][0]]
-        with self._interrupts, self._live_line:
+        with self._interrupts, self._live_line, self._leftovers.tests_at_work():
             while self._is_under_way():
                 self._go_on()
                 if self._interrupts.count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -136,7 +137,9 @@ class Telling:
     def _replay(self, attempt: Attempt, messages: list[tuple[str, Any]]) -> None:
         self._live_line.erase()
         attempt.told.warned += [payload for name, payload in messages if name == WARNING]
-        with self._leftovers.others_at_work():
+        # Mostly nobody does: then all that appears is a test's, whenever it appears.
+        others = self._leftovers.others_at_work if self._others_listen else contextlib.nullcontext
+        with others():
             try:
                 replay_all(attempt.item, messages, attempt.told.scope_messages)
             except NonsenseError as error:

@@ -307,3 +307,38 @@ def test_many_threads_that_are_left_take_no_longer_than_one(run):
 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["forked: ended 200 threads left by 1 test*"])
+
+
+@pytest.mark.parametrize("options", [[], ["-n1"]])
+def test_what_a_plain_item_starts_is_no_leftover(run, options):
+    """Its processes have nothing in common with those of pytest: neither group nor session."""
+    result, left = run(
+        *options,
+        source="""
+        import os, pathlib, pytest, subprocess
+
+        def start(*command):
+            process = subprocess.Popen(command, start_new_session=True)
+            pathlib.Path(f"pid-{process.pid}").touch()
+            return process
+
+        @pytest.mark.forked(False)
+        def test_plain(): start("sleep", "60")
+
+        def test_forked(): pass
+
+        @pytest.mark.forked(False)
+        def test_plain_again():
+            global ends
+            ends = start("sh", "-c", "exit 3")
+
+        def test_forked_again(): start("sleep", "61")
+
+        @pytest.mark.forked(False)
+        def test_status(): assert ends.wait() == 3
+        """,
+    )
+
+    result.assert_outcomes(passed=5)
+    result.stdout.fnmatch_lines(["forked: ended 1 process left by 1 test *"])
+    assert len(left) == 1
