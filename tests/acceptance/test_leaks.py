@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import textwrap
 
 import pytest
@@ -342,3 +343,27 @@ def test_what_a_plain_item_starts_is_no_leftover(run, options):
     result.assert_outcomes(passed=5)
     result.stdout.fnmatch_lines(["forked: ended 1 process left by 1 test *"])
     assert len(left) == 1
+
+
+def test_more_processes_than_pytest_may_have_descriptors_are_ended(run):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        result, left = run(
+            source="""
+            import pathlib, subprocess
+
+            def test_leaves():
+                for _ in range(70):
+                    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+                    pathlib.Path(f"pid-{process.pid}").touch()
+
+            def test_another(): pass
+            """,
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["forked: ended 70 processes left by 1 test *"])
+    assert left == []
