@@ -114,18 +114,35 @@ class Leftovers:
         self._known.update(self._read())
         self._leave_to_others()
 
-    def close(self) -> None:
-        """End all that is left, and notice no more."""
-        if self._children != -1:
-            for span in self._spans:
-                span.ended = span.ended or _now()
-            self.collect(last=True)
-            deadline = time.monotonic() + CHASE_SECONDS
-            while self._strangers() and time.monotonic() < deadline:
-                self.collect(last=True, settle_seconds=0)
+    def close(self, *, at_once: bool) -> None:
+        """End all that is left, and notice no more.
+
+        :param at_once: By SIGKILL: nobody waits for it.
+        :raises KeyboardInterrupt: Nobody wants to wait any longer. All has been killed.
+        """
+        if self._children == -1:
+            return
+        for span in self._spans:
+            span.ended = span.ended or _now()
+        try:
+            self._chase(0.0 if at_once else GRACE_SECONDS)
+        except KeyboardInterrupt:
+            self._chase(0.0)
+            raise
+        finally:
             os.close(self._children)
             self._children = -1
-        self._spans.clear()
+            self._spans.clear()
+
+    def _chase(self, grace_seconds: float) -> None:
+        """End all that is left; also what forks and ends, again and again."""
+        settle_seconds = min(SETTLE_SECONDS, grace_seconds)
+        deadline = time.monotonic() + CHASE_SECONDS
+        while self._strangers():
+            self.collect(last=True, settle_seconds=settle_seconds, grace_seconds=grace_seconds)
+            settle_seconds = 0.0
+            if time.monotonic() >= deadline:
+                break
 
     @contextlib.contextmanager
     def tests_at_work(self) -> Iterator[None]:
@@ -199,11 +216,18 @@ class Leftovers:
             if found is not None and not found.command:
                 _reap(pid)
 
-    def collect(self, *, last: bool = False, settle_seconds: float = SETTLE_SECONDS) -> None:
+    def collect(
+        self,
+        *,
+        last: bool = False,
+        settle_seconds: float = SETTLE_SECONDS,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
         """End what may be ended now.
 
         :param last: The fork servers have ended, too.
         :param settle_seconds: For those that are on their way out already.
+        :param grace_seconds: Between SIGTERM and SIGKILL.
         """
         for pid in self._strangers():
             if pid in self._waiting:
@@ -228,7 +252,7 @@ class Leftovers:
         for process, _ in by_mode.pop("off", []):
             self._known.add(b"%d" % process.pid)
         for mode, group in by_mode.items():
-            self._end(mode, group, settle_seconds)
+            self._end(mode, group, settle_seconds, grace_seconds)
 
     def _mode(self, owner: Attempt | None) -> str:
         settings = self._config.stash[SETTINGS]
@@ -237,12 +261,16 @@ class Leftovers:
         return next((each.leaks for each in settings.values() if each.forked), "kill")
 
     def _end(
-        self, mode: str, group: list[tuple[Leftover, Attempt | None]], settle_seconds: float
+        self,
+        mode: str,
+        group: list[tuple[Leftover, Attempt | None]],
+        settle_seconds: float,
+        grace_seconds: float,
     ) -> None:
         outcomes = end(
             [process for process, _ in group],
             settle_seconds=settle_seconds,
-            grace_seconds=GRACE_SECONDS,
+            grace_seconds=grace_seconds,
         )
         for process, owner in group:
             if outcomes.get(process, Outcome.SETTLED) is Outcome.SETTLED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -81,19 +82,18 @@ class ForkedRun:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._leftovers.take_back()
-        try:
+        at_once = self._interrupts.count > 1
+        with self._interrupts.raised(), contextlib.ExitStack() as last:
+            last.callback(self._pool.close)
+            last.callback(self._terminal.close)
+            last.callback(set_subreaper, self._reaped)
+            last.callback(self._leftovers.close, at_once=at_once)
+            last.callback(self._manager.shutdown)
+            self._leftovers.take_back()
             self._end_children()
-            patience = 0.0 if self._interrupts.count > 1 else self._supervisor.time_to_tear_down()
-            self._servers.end(patience)
+            self._servers.end(0.0 if at_once else self._supervisor.time_to_tear_down())
             self._session.config.stash[FRESH_FIXTURES] = self._servers.fresh_fixtures
             self._starting.end()
-        finally:
-            self._manager.shutdown()
-            self._leftovers.close()
-            set_subreaper(self._reaped)
-            self._terminal.close()
-            self._pool.close()
 
     def run(self, stretch: Sequence[tuple[pytest.Item, pytest.Item | None]]) -> None:
         """Run the items of a stretch, each with the item that follows it, and tell them in order.
