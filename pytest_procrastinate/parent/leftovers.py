@@ -17,6 +17,7 @@ import pytest
 
 from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.parent.attempt import Attempt
+from pytest_procrastinate.process.cleanup import ignores_terminal_output_stops
 from pytest_procrastinate.process.leftovers import Leftover, Outcome, end, look_at
 from pytest_procrastinate.process.manager import ProcessManager
 
@@ -104,6 +105,7 @@ class Leftovers:
         self._others_since: tuple[set[bytes], float] = set(), 0.0
         """What children there were when others came to work, and when that was."""
         self._group = os.getpgrp()
+        self._tests_differ = not ignores_terminal_output_stops(os.getpid())
 
     def open(self) -> None:
         """Begin to notice: what is there now is nobody's leftover."""
@@ -288,6 +290,9 @@ class Leftovers:
 
     def _is_of_a_test(self, pid: int) -> bool:
         """Whether a forked test started it, wherever it is now."""
+        # Its environment says nothing while it calls exec, and that of a fork is pytest's.
+        if self._tests_differ and ignores_terminal_output_stops(pid):
+            return True
         if self._sure_owners(pid):
             return True
         nodeid, settings = _test_named_by(pid), self._config.stash[SETTINGS]
