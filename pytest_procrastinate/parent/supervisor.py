@@ -134,10 +134,10 @@ class Supervisor:
     def interrupt(self) -> None:
         """Have all that runs raise KeyboardInterrupt, as Ctrl-C does in a plain run."""
         for attempt in self._watches:
+            attempt.files.page.ask(INTERRUPT, attempt.turn)
             if _runs(attempt.child):
                 self._signal(attempt, signal.SIGINT, group=True)
             else:
-                attempt.files.page.ask(INTERRUPT, attempt.turn)
                 self._signal(attempt, RAISE_SIGNAL)
 
     @property

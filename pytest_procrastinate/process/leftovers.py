@@ -240,7 +240,7 @@ def end(
     by its own pid: give it nobody whom somebody else waits for.
 
     :param settle_seconds: For those that are on their way out already.
-    :param grace_seconds: Between SIGTERM and SIGKILL.
+    :param grace_seconds: Between SIGTERM and SIGKILL; 0: SIGKILL at once.
     :param look_again: Returns leftovers anew, those known already too: who ends
         leaves its children to be adopted here. Usually asks :func:`adopted`.
     Where descriptors are short, some are only ended when others have been; or not at all, with none.
@@ -254,8 +254,9 @@ def end(
             wanted.wait(settled - time.monotonic(), Outcome.SETTLED)
         for _ in range(MAX_ROUNDS):
             # SIGCONT lets a stopped process see the SIGTERM.
-            wanted.send(signal.SIGTERM, signal.SIGCONT)
-            wanted.wait(grace_seconds, Outcome.TERMINATED)
+            if grace_seconds:
+                wanted.send(signal.SIGTERM, signal.SIGCONT)
+                wanted.wait(grace_seconds, Outcome.TERMINATED)
             wanted.send(signal.SIGKILL)
             wanted.wait(KILL_SECONDS, Outcome.KILLED)
             if not wanted.add([*processes, *look_again()]):
