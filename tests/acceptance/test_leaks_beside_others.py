@@ -92,6 +92,32 @@ def test_what_a_leftover_forks_while_somebodys_hook_is_called_is_one_too(run, py
     assert left == []
 
 
+def test_what_a_hook_starts_as_it_is_told_of_a_death_is_no_leftover(run, pytester):
+    pytester.makeconftest(
+        """
+        import pathlib, subprocess
+
+        def pytest_runtest_logreport(report):
+            if report.failed:
+                process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+                pathlib.Path(f"pid-{process.pid}").touch()
+        """
+    )
+    result, left = run(
+        source="""
+        import os, subprocess
+
+        def test_dies(): os.abort()
+
+        def test_leaves(): subprocess.Popen(["sleep", "60"])
+        """,
+    )
+
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["forked: ended 1 process left by 1 test *"])
+    assert len(left) == 1
+
+
 @pytest.mark.parametrize("options", [[], ["-n1"]])
 def test_what_a_plain_item_starts_is_no_leftover(run, options):
     """Its processes have nothing in common with those of pytest: neither group nor session."""
