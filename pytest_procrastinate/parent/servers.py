@@ -112,8 +112,9 @@ class Servers:
 
     def open_gate(self, attempt: Attempt) -> None:
         """Let a child run its test."""
-        assert attempt.child is not None
         assert attempt.slot is not None
+        if attempt.child is None:  # there was no room: it is made again, and started then
+            return
         attempt.child.tell(GATE.pack(*attempt.slot, self._session.testsfailed))
 
     def cancel(self, attempt: Attempt) -> None:
