@@ -12,7 +12,12 @@ import pytest
 from pytest_procrastinate.child.capture import OwnCapture
 from pytest_procrastinate.child.files import ChildFiles
 from pytest_procrastinate.child.streams import flush_output
-from pytest_procrastinate.child.supervised import TimedPhases, begin_child, wait_at_gate
+from pytest_procrastinate.child.supervised import (
+    INTERRUPT,
+    TimedPhases,
+    begin_child,
+    wait_at_gate,
+)
 from pytest_procrastinate.child.telling import Teller, tell_what_is_noted
 from pytest_procrastinate.options import SETTINGS, stop_is_found_outside
 from pytest_procrastinate.process.child import BROKEN_STATUS, Channel
@@ -93,8 +98,12 @@ class ChildProgram(NamedTuple):
         if len(word) != GATE.size:
             return  # the pytest process has gone, or wants this test no more
         self.begin(channel, word)
-        self.start_child(channel)
-        self.go_on(channel, self.run_protocol())
+        try:
+            self.start_child(channel)
+        except KeyboardInterrupt as error:
+            self.go_on(channel, told_exception(error))
+        else:
+            self.go_on(channel, self.run_protocol())
 
     def go_on(self, channel: Channel, raised: tuple[object, ...] | None) -> None:
         """Finish this item, in the child, and run those of the same child after it."""
@@ -163,6 +172,8 @@ class ChildProgram(NamedTuple):
             tell_the_truth_about(self.prepared.processes)
         settings = self.item.config.stash[SETTINGS][self.item]
         self.prepared.marker.watch_things(settings)
+        if self.files.page.asked() == INTERRUPT:  # until now its signal was not heard
+            raise KeyboardInterrupt
         self.prepared.call_hook(
             "pytest_forked_child_started", self.item, tell=self._tell_for_plugin
         )
@@ -201,6 +212,7 @@ class ChildProgram(NamedTuple):
         elif stack_of(self.prepared.session):
             # Somebody's hook raised before pytest's own teardown: the next test's does it, plainly.
             tear_down_rest(self.prepared, self.nextitem)
+        self.prepared.marker.end()
         self.prepared.call_hook("pytest_forked_child_ending", self.item)
         flush_output(self.prepared.flush_c)
         if left := self.prepared.marker.things_left():

@@ -61,7 +61,7 @@ class TimedPhases(PhaseMarker):
         self._phase = ""
         self._fired = False
         self._raised_in = ""
-        self._in_own_child = False
+        self._in_own_child = self._is_over = False
         faulthandler.register(STACKS_SIGNAL, file=fault_descriptor, all_threads=True, chain=False)
         signal.signal(RAISE_SIGNAL, self._handle)
 
@@ -84,6 +84,12 @@ class TimedPhases(PhaseMarker):
         if settings.leaks != "off":
             self._things = OwnThings(descriptors=settings.leaks in ("warn", "fail"))
 
+    def end(self) -> None:
+        """Be deaf to Ctrl-C from here on: the test is over, and what it has told must arrive."""
+        self._is_over = True
+        # A handler: what is started from here on would inherit SIG_IGN.
+        signal.signal(signal.SIGINT, lambda signum, frame: None)
+
     def things_left(self) -> tuple[list[str], list[str]] | None:
         """Return what the test left in its process; None if nothing."""
         things = None if self._things is None else self._things.left()
@@ -101,7 +107,10 @@ class TimedPhases(PhaseMarker):
                 os.kill(os.getpid(), signum)
             return
         if why == INTERRUPT:
-            raise KeyboardInterrupt
+            # Beside the protocol nobody would tell of it: a child that begins asks for it itself.
+            if not self._is_over and (self._in_own_child or not waits_at_gate()):
+                raise KeyboardInterrupt
+            return
         self._note_fired()
         if self._phase:
             self._raise(self._phase)

@@ -63,6 +63,8 @@ def crash_reports(attempt: Attempt) -> list[pytest.TestReport]:
     if reason is not None and attempt.problem is None:
         report.outcome = "skipped"
         report.wasxfail = reason
+    if attempt.outcome:
+        report.outcome = attempt.outcome  # type: ignore[assignment]
     item.ihook.pytest_forked_crashed(item=item, report=report)
     if phase == "teardown":
         return [report]
@@ -95,7 +97,6 @@ def _tell_crash_run_again(attempt: Attempt) -> None:
     """Tell of a crash after which the test is run again, if whoever wants it tells at all."""
     if attempt.outcome:
         report = crash_reports(attempt)[0]
-        report.outcome = attempt.outcome  # type: ignore[assignment]
         attempt.item.ihook.pytest_runtest_logreport(report=report)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -46,22 +47,35 @@ class Interrupts:
         self._found: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():
-            for signum in INTERRUPTS:
-                self._take_over(signum, self._interrupt)
-            for signum in REPORT:
-                self._take_over(signum, self._report)
-            self._take_over(signal.SIGTSTP, self._stop)
+        for signum in INTERRUPTS:
+            self._take_over(signum, self._interrupt)
+        for signum in REPORT:
+            self._take_over(signum, self._report)
+        self._take_over(signal.SIGTSTP, self._stop)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._put_back()
+
+    @contextlib.contextmanager
+    def raised(self) -> Iterator[None]:
+        """Have each raise KeyboardInterrupt, as Ctrl-C does: the run is over, and no loop acts on it."""
+        for signum in INTERRUPTS:
+            self._take_over(signum, signal.default_int_handler)
+        try:
+            yield
+        finally:
+            self._put_back()
+
+    def _put_back(self) -> None:
         while self._found:
             signum, handler = self._found.popitem()
             signal.signal(signum, handler)
 
     def _take_over(self, signum: int, handler: Callable[[int, FrameType | None], None]) -> None:
         found = signal.getsignal(signum)
-        if found in (signal.SIG_DFL, signal.default_int_handler):
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and found in (signal.SIG_DFL, signal.default_int_handler):
             self._found[signum] = found
             signal.signal(signum, handler)
 

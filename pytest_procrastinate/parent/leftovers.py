@@ -15,12 +15,11 @@ from typing import Any
 
 import pytest
 
-from pytest_procrastinate.messages import TELLING
 from pytest_procrastinate.options import SETTINGS
 from pytest_procrastinate.parent.attempt import Attempt
+from pytest_procrastinate.process.cleanup import ignores_terminal_output_stops
 from pytest_procrastinate.process.leftovers import Leftover, Outcome, end, look_at
 from pytest_procrastinate.process.manager import ProcessManager
-from pytest_procrastinate.pytest_private import has_other_listeners
 
 SETTLE_SECONDS = 0.25  # for who is on its way out: a resource tracker, a pool's worker
 GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL
@@ -103,8 +102,10 @@ class Leftovers:
         self._waiting: dict[int, tuple[Leftover, list[Span]]] = {}
         """What was found, and the tests that may have started it: those that ran by then."""
         self._children = -1
-        self._has_others = True
+        self._others_since: tuple[set[bytes], float] = set(), 0.0
+        """What children there were when others came to work, and when that was."""
         self._group = os.getpgrp()
+        self._tests_differ = not ignores_terminal_output_stops(os.getpid())
 
     def open(self) -> None:
         """Begin to notice: what is there now is nobody's leftover."""
@@ -113,30 +114,62 @@ class Leftovers:
                 f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC
             )
         self._known.update(self._read())
-        # Most runs have none: then all that appears is a test's, whenever it appears.
-        self._has_others = has_other_listeners(self._config, TELLING)
+        self._leave_to_others()
 
-    def close(self) -> None:
-        """End all that is left, and notice no more."""
-        if self._children != -1:
-            for span in self._spans:
-                span.ended = span.ended or _now()
-            self.collect(last=True)
-            deadline = time.monotonic() + CHASE_SECONDS
-            while self._strangers() and time.monotonic() < deadline:
-                self.collect(last=True, settle_seconds=0)
+    def close(self, *, at_once: bool) -> None:
+        """End all that is left, and notice no more.
+
+        :param at_once: By SIGKILL: nobody waits for it.
+        :raises KeyboardInterrupt: Nobody wants to wait any longer. All has been killed.
+        """
+        if self._children == -1:
+            return
+        for span in self._spans:
+            span.ended = span.ended or _now()
+        try:
+            self._chase(0.0 if at_once else GRACE_SECONDS)
+        except KeyboardInterrupt:
+            self._chase(0.0)
+            raise
+        finally:
             os.close(self._children)
             self._children = -1
-        self._spans.clear()
+            self._spans.clear()
+
+    def _chase(self, grace_seconds: float) -> None:
+        """End all that is left; also what forks and ends, again and again."""
+        settle_seconds = min(SETTLE_SECONDS, grace_seconds)
+        deadline = time.monotonic() + CHASE_SECONDS
+        while self._strangers():
+            self.collect(last=True, settle_seconds=settle_seconds, grace_seconds=grace_seconds)
+            settle_seconds = 0.0
+            if time.monotonic() >= deadline:
+                break
+
+    @contextlib.contextmanager
+    def tests_at_work(self) -> Iterator[None]:
+        """Take the children that appear before and after for those of items of this process."""
+        self.take_back()
+        try:
+            yield
+        finally:
+            self._leave_to_others()
 
     @contextlib.contextmanager
     def others_at_work(self) -> Iterator[None]:
         """Take the children that appear meanwhile for those of the hooks that are called."""
-        if self._children == -1 or not self._has_others:
+        self._leave_to_others()
+        try:
             yield
-            return
-        before, began = self._read(), _now()
-        yield
+        finally:
+            self.take_back()
+
+    def _leave_to_others(self) -> None:
+        self._others_since = self._read(), _now()
+
+    def take_back(self) -> None:
+        """Take the children that have appeared since others came to work for theirs."""
+        before, began = self._others_since
         for name in self._read() - before - self._known:
             if not self._is_of_a_test(int(name)) and not _is_older(int(name), began):
                 self._known.add(name)
@@ -185,11 +218,18 @@ class Leftovers:
             if found is not None and not found.command:
                 _reap(pid)
 
-    def collect(self, *, last: bool = False, settle_seconds: float = SETTLE_SECONDS) -> None:
+    def collect(
+        self,
+        *,
+        last: bool = False,
+        settle_seconds: float = SETTLE_SECONDS,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
         """End what may be ended now.
 
         :param last: The fork servers have ended, too.
         :param settle_seconds: For those that are on their way out already.
+        :param grace_seconds: Between SIGTERM and SIGKILL.
         """
         for pid in self._strangers():
             if pid in self._waiting:
@@ -214,7 +254,7 @@ class Leftovers:
         for process, _ in by_mode.pop("off", []):
             self._known.add(b"%d" % process.pid)
         for mode, group in by_mode.items():
-            self._end(mode, group, settle_seconds)
+            self._end(mode, group, settle_seconds, grace_seconds)
 
     def _mode(self, owner: Attempt | None) -> str:
         settings = self._config.stash[SETTINGS]
@@ -223,12 +263,16 @@ class Leftovers:
         return next((each.leaks for each in settings.values() if each.forked), "kill")
 
     def _end(
-        self, mode: str, group: list[tuple[Leftover, Attempt | None]], settle_seconds: float
+        self,
+        mode: str,
+        group: list[tuple[Leftover, Attempt | None]],
+        settle_seconds: float,
+        grace_seconds: float,
     ) -> None:
         outcomes = end(
             [process for process, _ in group],
             settle_seconds=settle_seconds,
-            grace_seconds=GRACE_SECONDS,
+            grace_seconds=grace_seconds,
         )
         for process, owner in group:
             if outcomes.get(process, Outcome.SETTLED) is Outcome.SETTLED:
@@ -246,6 +290,9 @@ class Leftovers:
 
     def _is_of_a_test(self, pid: int) -> bool:
         """Whether a forked test started it, wherever it is now."""
+        # Its environment says nothing while it calls exec, and that of a fork is pytest's.
+        if self._tests_differ and ignores_terminal_output_stops(pid):
+            return True
         if self._sure_owners(pid):
             return True
         nodeid, settings = _test_named_by(pid), self._config.stash[SETTINGS]
@@ -282,6 +329,8 @@ class Leftovers:
         return possible
 
     def _read(self) -> set[bytes]:
+        if self._children == -1:
+            return set()
         try:
             return set(os.pread(self._children, 1 << 16, 0).split())
         except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -59,7 +60,7 @@ class ForkedRun:
         self._terminal = Terminal()
         self._live_line = LiveLine(session.config, len(self._items))
         self._supervisor = Supervisor(
-            session.config, self._manager, self._servers.server, self._live_line, self._terminal
+            session.config, self._manager, self._servers, self._live_line, self._terminal
         )
         self._leftovers = Leftovers(session.config, self._manager)
         self._breaches = Breaches()
@@ -81,18 +82,18 @@ class ForkedRun:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
+        at_once = self._interrupts.count > 1
+        with self._interrupts.raised(), contextlib.ExitStack() as last:
+            last.callback(self._pool.close)
+            last.callback(self._terminal.close)
+            last.callback(set_subreaper, self._reaped)
+            last.callback(self._leftovers.close, at_once=at_once)
+            last.callback(self._manager.shutdown)
+            self._leftovers.take_back()
             self._end_children()
-            patience = 0.0 if self._interrupts.count > 1 else self._supervisor.time_to_tear_down()
-            self._servers.end(patience)
+            self._servers.end(0.0 if at_once else self._supervisor.time_to_tear_down())
             self._session.config.stash[FRESH_FIXTURES] = self._servers.fresh_fixtures
             self._starting.end()
-        finally:
-            self._manager.shutdown()
-            self._leftovers.close()
-            set_subreaper(self._reaped)
-            self._terminal.close()
-            self._pool.close()
 
     def run(self, stretch: Sequence[tuple[pytest.Item, pytest.Item | None]]) -> None:
         """Run the items of a stretch, each with the item that follows it, and tell them in order.
@@ -104,7 +105,7 @@ class ForkedRun:
         self._units = units_of(stretch, self._settings)
         self._scheduler = self._starting.scheduler(self._units)
         self._live_line.done = self._index[stretch[0][0]]
-        with self._interrupts, self._live_line:
+        with self._interrupts, self._live_line, self._leftovers.tests_at_work():
             while self._is_under_way():
                 self._go_on()
                 if self._interrupts.count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -19,7 +20,12 @@ from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.replay import replay
 from pytest_procrastinate.parent.terminal import say
 from pytest_procrastinate.portable import unpack_all
-from pytest_procrastinate.process.child import ChildProcess, parent_of
+from pytest_procrastinate.process.child import (
+    ChildProcess,
+    descends_from_here,
+    is_stopped,
+    parent_of,
+)
 from pytest_procrastinate.process.cleanup import SignalState
 from pytest_procrastinate.process.ending import Ending
 from pytest_procrastinate.process.frames import FrameError
@@ -106,8 +112,9 @@ class Servers:
 
     def open_gate(self, attempt: Attempt) -> None:
         """Let a child run its test."""
-        assert attempt.child is not None
         assert attempt.slot is not None
+        if attempt.child is None:  # there was no room: it is made again, and started then
+            return
         attempt.child.tell(GATE.pack(*attempt.slot, self._session.testsfailed))
 
     def cancel(self, attempt: Attempt) -> None:
@@ -177,9 +184,17 @@ class Servers:
                         told = f"forked: shared fixtures were not torn down within {seconds:g} s"
                         say(self._session.config, told)
                     break
-                self._manager.kill_processes(signal.SIGCONT)  # a test may have stopped it
+                self.set_going()
         finally:
             self._manager.kill_processes(signal.SIGKILL)
+
+    def set_going(self) -> None:
+        """Have fork servers go on that a test has stopped: nobody else would notice.
+
+        Narrower ones are known as the parents of tests: one that is stopped has not reaped who did it.
+        """
+        for child in self._manager.children.values():
+            set_going(child.pid if isinstance(child.result, RemoteForker) else child.parent_pid)
 
     def start(self) -> RemoteForker:
         """Start a server.
@@ -273,6 +288,13 @@ class Servers:
         if (pid := _orphan(child)) is not None:
             os.kill(pid, signal.SIGKILL)  # it may have looked right before we hung up
         return pid
+
+
+def set_going(server: int | None) -> None:
+    """Have a process go on that is a fork server, if it is stopped."""
+    if server and is_stopped(server) and descends_from_here(server):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server, signal.SIGCONT)
 
 
 def _orphan(child: ChildProcess) -> int | None:

@@ -12,7 +12,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -29,6 +29,7 @@ from pytest_procrastinate.options import RUN_SETTINGS, SETTINGS, Settings, Timeo
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.foreground import Terminal
 from pytest_procrastinate.parent.live_line import LiveLine
+from pytest_procrastinate.parent.servers import Servers, set_going
 from pytest_procrastinate.parent.terminal import say
 from pytest_procrastinate.process.child import (
     ChildProcess,
@@ -68,7 +69,7 @@ class Watch:
 class Supervisor:
     """Watches over attempts from the opening of their gate until their children are gone.
 
-    :param server: Returns the fork server that works now, if one does.
+    :param servers: The fork servers of this run.
     :param live_line: Drawn while nothing happens.
     :param terminal: Lent to a child that reads from it.
     """
@@ -77,7 +78,7 @@ class Supervisor:
         self,
         config: pytest.Config,
         manager: ProcessManager,
-        server: Callable[[], ChildProcess | None],
+        servers: Servers,
         live_line: LiveLine,
         terminal: Terminal,
     ) -> None:
@@ -89,7 +90,7 @@ class Supervisor:
         self._config = config
         self._run = config.stash[RUN_SETTINGS]
         self._manager = manager
-        self._server = server
+        self._servers = servers
         self._live_line = live_line
         self._terminal = terminal
         # With -s a child may read from the terminal, is stopped then, and a person waits.
@@ -133,10 +134,10 @@ class Supervisor:
     def interrupt(self) -> None:
         """Have all that runs raise KeyboardInterrupt, as Ctrl-C does in a plain run."""
         for attempt in self._watches:
+            attempt.files.page.ask(INTERRUPT, attempt.turn)
             if _runs(attempt.child):
                 self._signal(attempt, signal.SIGINT, group=True)
             else:
-                attempt.files.page.ask(INTERRUPT, attempt.turn)
                 self._signal(attempt, RAISE_SIGNAL)
 
     @property
@@ -355,21 +356,18 @@ class Supervisor:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signum)
                 return
-            child = self._server()
+            child = self._servers.server()
         if child is not None:
             for signum in signums:
                 (self._manager.kill_group if group else self._manager.kill_process)(child, signum)
 
     def _look_at(self, watch: Watch) -> None:
         """See to processes that are stopped: nobody but us would notice (SIGCHLD apart)."""
-        attempt = watch.attempt
-        server = self._server()
-        for pid in (attempt.files.page.pid(), None if server is None else server.pid):
-            # A test has done that to a fork server: there is no other reason.
-            is_server = attempt.child is None or pid != attempt.child.pid
-            if pid and is_server and is_stopped(pid) and descends_from_here(pid):
-                os.kill(pid, signal.SIGCONT)
-        child = attempt.child
+        attempt, child = watch.attempt, watch.attempt.child
+        self._servers.set_going()
+        at_work = attempt.files.page.pid()
+        if child is None or at_work != child.pid:  # a fork server
+            set_going(at_work)
         if child is None or not _runs(child) or not is_stopped(child.pid):
             watch.stopped_at = None
         elif self._terminal.is_held_by(child.pid):

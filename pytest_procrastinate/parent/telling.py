@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -109,11 +110,13 @@ class Telling:
             try:
                 self._replay(attempt, messages)
                 if not attempt.done:
-                    tell_crash(attempt)
+                    with self._leftovers.others_at_work():
+                        tell_crash(attempt)
             finally:  # also where the test ends the run
-                if attempt.done and told.phase != "teardown":
-                    tell_failed_scopes(attempt.item, told.scope_messages)
-                tell_after_scopes(attempt.item, told.scope_messages, told.warned)
+                with self._others_at_work():
+                    if attempt.done and told.phase != "teardown":
+                        tell_failed_scopes(attempt.item, told.scope_messages)
+                    tell_after_scopes(attempt.item, told.scope_messages, told.warned)
         finally:
             if self.half_told is attempt:
                 self.half_told = None
@@ -133,10 +136,15 @@ class Telling:
             except (pytest.exit.Exception, KeyboardInterrupt) as error:
                 messages.append(("raised", told_exception(error)))
 
+    def _others_at_work(self) -> contextlib.AbstractContextManager[None]:
+        # Mostly nobody listens: then all that appears is a test's, whenever it appears.
+        work = self._leftovers.others_at_work
+        return work() if self._others_listen else contextlib.nullcontext()
+
     def _replay(self, attempt: Attempt, messages: list[tuple[str, Any]]) -> None:
         self._live_line.erase()
         attempt.told.warned += [payload for name, payload in messages if name == WARNING]
-        with self._leftovers.others_at_work():
+        with self._others_at_work():
             try:
                 replay_all(attempt.item, messages, attempt.told.scope_messages)
             except NonsenseError as error:

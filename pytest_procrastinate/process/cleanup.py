@@ -70,6 +70,19 @@ def ignore_terminal_output_stops() -> None:
     _signal.signal(signal.SIGTTOU, int(signal.SIG_IGN))
 
 
+def ignores_terminal_output_stops(pid: int) -> bool:
+    """Whether a process ignores SIGTTOU: as a child does that was told to, and all that it starts.
+
+    Exec changes nothing about it; see signal(7), and SigIgn in proc(5).
+    """
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            _, _, ignored = file.read().partition(b"\nSigIgn:")
+            return bool(int(ignored.split(maxsplit=1)[0], 16) >> (signal.SIGTTOU - 1) & 1)
+    except (OSError, ValueError, IndexError):
+        return False
+
+
 def lead_own_group() -> None:
     """Put this child into a process group of its own, so that its descendants end with it.
 

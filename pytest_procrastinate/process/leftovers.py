@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from pytest_procrastinate.process import pidfds
 from pytest_procrastinate.process.unpatched import os, time
 
 Identity = tuple[int, int]
@@ -238,13 +239,13 @@ def end(
     by its own pid: give it nobody whom somebody else waits for.
 
     :param settle_seconds: For those that are on their way out already.
-    :param grace_seconds: Between SIGTERM and SIGKILL.
+    :param grace_seconds: Between SIGTERM and SIGKILL; 0: SIGKILL at once.
     :param look_again: Returns leftovers anew, those known already too: who ends
         leaves its children to be adopted here. Usually asks :func:`adopted`.
-    :raises OSError: No descriptor was left to hold one by (EMFILE, ENFILE).
+    Where descriptors are short, some are only ended when others have been; or not at all, with none.
     """
-    with contextlib.ExitStack() as stack:
-        wanted = _Wanted(stack)
+    processes = list(processes)
+    with contextlib.closing(_Wanted()) as wanted:
         wanted.add(processes)
         settled = time.monotonic() + settle_seconds
         wanted.wait(settle_seconds, Outcome.SETTLED)
@@ -252,13 +253,15 @@ def end(
             wanted.wait(settled - time.monotonic(), Outcome.SETTLED)
         for _ in range(MAX_ROUNDS):
             # SIGCONT lets a stopped process see the SIGTERM.
-            wanted.send(signal.SIGTERM, signal.SIGCONT)
-            wanted.wait(grace_seconds, Outcome.TERMINATED)
+            if grace_seconds:
+                wanted.send(signal.SIGTERM, signal.SIGCONT)
+                wanted.wait(grace_seconds, Outcome.TERMINATED)
             wanted.send(signal.SIGKILL)
             wanted.wait(KILL_SECONDS, Outcome.KILLED)
-            if not wanted.add(look_again()):
+            if not wanted.add([*processes, *look_again()]):
                 break
         wanted.running.update(wanted.trackers)
+        wanted.trackers.clear()
         wanted.wait(grace_seconds, Outcome.SETTLED)
         wanted.reap_adopted()
         return wanted.outcomes | dict.fromkeys(wanted.running, Outcome.LEFT)
@@ -267,12 +270,16 @@ def end(
 class _Wanted:
     """The processes that are being ended, each held by a pidfd."""
 
-    def __init__(self, stack: contextlib.ExitStack) -> None:
+    def __init__(self) -> None:
         self.running: dict[Leftover, int] = {}
         self.trackers: dict[Leftover, int] = {}
         self.outcomes: dict[Leftover, Outcome] = {}
-        self._stack = stack
         self._seen: set[Identity] = set()
+
+    def close(self) -> None:
+        """Let go of those that are still held."""
+        for pidfd in (*self.running.values(), *self.trackers.values()):
+            os.close(pidfd)
 
     def add(self, processes: Iterable[Leftover]) -> bool:
         """Hold processes and what descends from them; tell whether one was new."""
@@ -280,7 +287,6 @@ class _Wanted:
         found = list(processes)
         for process in found:  # grows while it is walked
             if process.identity not in self._seen:
-                self._seen.add(process.identity)
                 self._hold(process)
             found += [
                 child
@@ -291,18 +297,22 @@ class _Wanted:
 
     def _hold(self, process: Leftover) -> None:
         try:
-            pidfd = _pidfd_open(process.pid)
+            pidfd = pidfds.open_pidfd(process.pid)
         except ProcessLookupError:
+            self._seen.add(process.identity)
             self.outcomes[process] = Outcome.SETTLED
             return
-        self._stack.callback(os.close, pidfd)
+        except OSError:  # no descriptor is left: it is found again when others have ended
+            return
         now = look_at(process.pid)
-        if now is None or now.identity != process.identity:
+        if now is not None and now.identity == process.identity:
+            self._seen.add(process.identity)
+            (self.trackers if _TRACKER in process.command else self.running)[process] = pidfd
+            return
+        if now is not None or pidfds.has_ended(pidfd):  # else there was no descriptor to look at it
+            self._seen.add(process.identity)
             self.outcomes[process] = Outcome.SETTLED
-        elif _TRACKER in process.command:
-            self.trackers[process] = pidfd
-        else:
-            self.running[process] = pidfd
+        os.close(pidfd)
 
     def send(self, *signums: int) -> None:
         """Send signals to all that still run, to those forked meanwhile too."""
@@ -310,7 +320,7 @@ class _Wanted:
         for pidfd in self.running.values():
             for signum in signums:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    _pidfd_send_signal(pidfd, signum)
+                    pidfds.send_signal(pidfd, signum)
 
     def wait(self, seconds: float, outcome: Outcome) -> None:
         """Sleep until all have ended, at most ``seconds``; note ``outcome`` for those that have."""
@@ -325,7 +335,7 @@ class _Wanted:
             for pidfd, _ in ended:
                 poll.unregister(pidfd)
                 process = held.pop(pidfd)
-                del self.running[process]
+                os.close(self.running.pop(process))
                 self.outcomes[process] = outcome
                 # ECHILD: it has a parent beside us, who reaps it.
                 with contextlib.suppress(ChildProcessError):
@@ -365,28 +375,3 @@ def _all_processes() -> list[int]:
         return [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
         return []
-
-
-def _pidfd_open(pid: int) -> int:
-    # Missing where Python was built with the headers of an old kernel.
-    if hasattr(os, "pidfd_open"):
-        return os.pidfd_open(pid)
-    return _system_call(_NR_PIDFD_OPEN, pid, 0)
-
-
-def _pidfd_send_signal(pidfd: int, signum: int) -> None:
-    if hasattr(signal, "pidfd_send_signal"):
-        signal.pidfd_send_signal(pidfd, signum)
-    else:
-        _system_call(_NR_PIDFD_SEND_SIGNAL, pidfd, signum, None, 0)
-
-
-# The same on every architecture, as all that is newer than Linux 5.0.
-_NR_PIDFD_SEND_SIGNAL, _NR_PIDFD_OPEN = 424, 434
-
-
-def _system_call(*arguments: int | None) -> int:
-    result = int(ctypes.CDLL(None, use_errno=True).syscall(*arguments))
-    if result == -1:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result

@@ -2,8 +2,8 @@
 
 What fails without a crash they run again themselves, in the child. Crashes are counted apart from
 such failures: a child does not know of the crashes before it. Names used of pytest-rerunfailures
-(from 10): ``get_reruns_count``, ``Item.execution_count``, ``TestReport.rerun``; of flaky (from 3.7):
-``_flaky_max_runs``, ``PLUGIN``,
+(from 10): ``get_reruns_count``, ``Item.execution_count``, ``TestReport.rerun``, from 16.6
+``_remove_failed_subtest_reports_from_stats``; of flaky (from 3.7): ``_flaky_max_runs``, ``PLUGIN``,
 ``FlakyPlugin._stream``.
 """
 
@@ -23,6 +23,7 @@ class RerunFailures:
 
     def __init__(self, module: Any) -> None:
         self._reruns = module.get_reruns_count
+        self._uncount = getattr(module, "_remove_failed_subtest_reports_from_stats", None)
         self._crashes: dict[str, int] = {}
 
     @pytest.hookimpl
@@ -37,13 +38,23 @@ class RerunFailures:
         report.rerun = crashes  # type: ignore[attr-defined]
         self._crashes[item.nodeid] = crashes + 1
         item.execution_count = crashes + 2  # type: ignore[attr-defined]  # with the run after it
+        outcome: Any = report.outcome
+        if outcome == "rerun":
+            self._uncount_subtests(item.config, item.nodeid)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_report_from_serializable(self, data: dict[str, Any]) -> None:
+    def pytest_report_from_serializable(self, config: pytest.Config, data: dict[str, Any]) -> None:
         """Count the crashes before, of which the child that made this report does not know."""
+        if data.get("outcome") == "rerun":
+            self._uncount_subtests(config, str(data.get("nodeid")))
         crashes = self._crashes.get(str(data.get("nodeid")), 0)
         if crashes and "rerun" in data:
             data["rerun"] += crashes
+
+    def _uncount_subtests(self, config: pytest.Config, nodeid: str) -> None:
+        """Forget how the subtests went of a run that is not the last one, as was done in the child."""
+        if self._uncount is not None:
+            self._uncount(config, config.pluginmanager.get_plugin("session"), nodeid)
 
     @pytest.hookimpl
     def pytest_forked_child_started(self, tell: Callable[[str, object], None]) -> None:

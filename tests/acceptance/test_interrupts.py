@@ -242,3 +242,103 @@ def test_ctrl_z_stops_the_children_as_well_and_fg_goes_on_with_the_clocks(start)
 
     assert run.process.returncode == pytest.ExitCode.INTERRUPTED
     assert "TestTimeout" not in out
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_takes_its_time_as_the_run_ends_is_killed_by_an_interrupt(start, tmp_path, signum):
+    (tmp_path / "conftest.py").write_text(
+        textwrap.dedent(
+            f"""
+            import os, pytest, time
+
+            @pytest.fixture(scope="session", autouse=True)
+            def shared():
+                yield
+                open("tears down", "w").close()
+                os.kill(os.getppid(), {signum})
+                time.sleep(60)
+            """
+        )
+    )
+    run = start()
+    run.send(signum)
+    out = run.end()
+
+    assert run.process.returncode == pytest.ExitCode.INTERRUPTED
+    assert (tmp_path / "tears down").exists()
+    assert "1 passed in" in out
+    assert is_gone(run.server)
+
+
+def test_a_leftover_does_not_outlive_an_interrupt_of_the_wait_for_its_end(start, tmp_path):
+    (tmp_path / "conftest.py").write_text(
+        textwrap.dedent(
+            """
+            import os, pytest, signal
+
+            pytest_pid = os.getpid()
+
+            def interrupt(signum, frame):
+                signal.signal(signum, signal.SIG_IGN)
+                os.kill(pytest_pid, signal.SIGINT)
+
+            @pytest.fixture(scope="session", autouse=True)
+            def shared():
+                if os.fork() == 0:
+                    os.setsid()
+                    signal.signal(signal.SIGTERM, interrupt)
+                    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+                    open("leftover", "w").write(str(os.getpid()))
+                    os.closerange(0, 1000)
+                    while True:
+                        signal.pause()
+                yield
+            """
+        )
+    )
+    run = start("--forked-fixtures=shared")
+    run.send(signal.SIGINT)
+    run.end()
+
+    assert run.process.returncode == pytest.ExitCode.INTERRUPTED
+    wait_for((tmp_path / "leftover").exists)
+    assert is_gone(int((tmp_path / "leftover").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("moment", "passes"),
+    [
+        ("run.begin_child = after_ctrl_c(run.begin_child)", False),
+        ("pytest_forked_child_started = lambda item: ctrl_c()", False),
+        ("pytest_forked_child_ending = lambda item: ctrl_c()", True),
+    ],
+)
+def test_ctrl_c_beside_the_test_is_no_death_of_its_child(start, tmp_path, moment, passes):
+    (tmp_path / "conftest.py").write_text(
+        textwrap.dedent(
+            """
+            import os, signal
+            from pytest_procrastinate.child import run
+
+            def ctrl_c():
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+                open("running.new", "w").write(f"{os.getpid()} {os.getppid()}")
+                os.rename("running.new", "running")
+                while signal.SIGINT not in signal.sigpending():
+                    pass
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+            def after_ctrl_c(function):
+                return lambda *args: (ctrl_c(), function(*args))
+            """
+        )
+        + moment
+    )
+    run = start("--forked-grace=1h", "-k", "test_long", how="return" if passes else "pass")
+    run.send(signal.SIGINT)
+    out = run.end()
+
+    assert run.process.returncode == pytest.ExitCode.INTERRUPTED
+    assert ("1 passed" in out) == passes
+    assert "error" not in out
+    assert "Traceback" not in out

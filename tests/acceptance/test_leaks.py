@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import textwrap
+import functools
+import resource
 
 import pytest
-
-TIMEOUT_SECONDS = 60  # it only ends a hang
+from leaving import run_leaving
 
 SUITE = """
 import os, pathlib, subprocess, threading, time
@@ -44,20 +43,7 @@ def test_descriptor():
 
 @pytest.fixture
 def run(pytester):
-    def run_suite(*options, source=SUITE):
-        pytester.makepyfile(test_it=textwrap.dedent(source))
-        result = pytester.runpytest_subprocess("--forked", *options, timeout=TIMEOUT_SECONDS)
-        left = []
-        for path in pytester.path.glob("pid-*"):
-            try:
-                os.kill(int(path.name[4:]), 0)
-            except ProcessLookupError:
-                continue
-            left.append(int(path.name[4:]))
-            os.kill(left[-1], 9)
-        return result, left
-
-    return run_suite
+    return functools.partial(run_leaving, pytester, source=SUITE)
 
 
 def test_by_default_it_is_ended_with_one_line(run):
@@ -164,46 +150,6 @@ def test_what_a_shared_fixture_or_a_conftest_starts_is_no_leftover(run, pytester
     result.stdout.no_fnmatch_line("forked: *")
 
 
-@pytest.mark.parametrize("in_own_session", [False, True])
-def test_what_appears_while_somebodys_hook_is_called_is_a_leftover(run, pytester, in_own_session):
-    """It names no test in its environment: as one that is just being executed, or is given none."""
-    pytester.makeconftest(
-        """
-        import os, pathlib
-
-        def parent_of(pid):
-            return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-        def pytest_runtest_logreport(report):
-            if report.when == "teardown" and "leaves" in report.nodeid:
-                (path,) = pathlib.Path().glob("pid-*")
-                while parent_of(path.name[4:]) != os.getpid():
-                    pass  # the test's child has not ended yet
-        """
-    )
-    result, left = run(
-        source=f"""
-        import os, pathlib, subprocess, time
-
-        def test_leaves():
-            process = subprocess.Popen(
-                ["sleep", "60"], env={{}}, start_new_session={in_own_session}
-            )
-            pathlib.Path(f"pid-{{process.pid}}").touch()
-            # The kernel tells when a process began in whole ticks.
-            began, tick = time.monotonic(), 1 / os.sysconf("SC_CLK_TCK")
-            while time.monotonic() < began + 3 * tick:
-                pass
-
-        def test_another(): pass
-        """,
-    )
-
-    result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["forked: ended 1 process left by 1 test *"])
-    assert left == []
-
-
 @pytest.mark.parametrize("capture", ["fd", "sys", "no"])
 def test_what_standard_descriptors_lead_to_is_no_leftover(run, capture):
     """A test for which a shared fixture is set up begins while pytest captures."""
@@ -307,3 +253,27 @@ def test_many_threads_that_are_left_take_no_longer_than_one(run):
 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["forked: ended 200 threads left by 1 test*"])
+
+
+def test_more_processes_than_pytest_may_have_descriptors_are_ended(run):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        result, left = run(
+            source="""
+            import pathlib, subprocess
+
+            def test_leaves():
+                for _ in range(70):
+                    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+                    pathlib.Path(f"pid-{process.pid}").touch()
+
+            def test_another(): pass
+            """,
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["forked: ended 70 processes left by 1 test *"])
+    assert left == []

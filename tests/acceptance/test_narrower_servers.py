@@ -116,3 +116,19 @@ def test_what_a_narrower_server_tears_down_as_the_run_ends_is_told_where_tests_a
     _, other = compare(pytester, "--setup-show")
 
     other.result.stdout.fnmatch_lines(["*TEARDOWN M module*"])
+
+
+def test_a_server_that_a_test_stops_goes_on(pytester):
+    stop = "os.kill(os.getppid(), signal.SIGSTOP)"
+    pytester.makepyfile(
+        SUITE
+        + f"""
+def test_stops_it(narrow): {stop}
+def test_needs_it(narrow): pass
+def test_stops_it_before_it_leaves(narrow): {stop}
+"""
+    )
+
+    result = pytester.runpytest_subprocess(*OPTIONS, timeout=TIMEOUT_SECONDS)
+
+    result.assert_outcomes(passed=4)

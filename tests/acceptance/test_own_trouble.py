@@ -363,3 +363,35 @@ def shared():
 
     told.result.assert_outcomes(failed=1)
     told.result.stdout.fnmatch_lines(["was lost: *; its last words: Fatal Python error: Aborted*"])
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("refused", ["1", "2, 4", "1, 3, 5, 7"])
+def test_a_test_waits_where_no_descriptor_is_left_for_its_channel(pytester, jobs, refused):
+    pytester.makeconftest(
+        f"""
+        import errno, itertools
+        from pytest_procrastinate.process import remote
+
+        create_process, calls = remote.RemoteForker.create_process, itertools.count()
+
+        def refuse(*args, **kwargs):
+            if next(calls) in ({refused},):
+                raise remote.ForkError(errno.EMFILE, "no descriptor is left")
+            return create_process(*args, **kwargs)
+
+        remote.RemoteForker.create_process = refuse
+        """
+    )
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("number", range(6))
+        def test_it(number): pass
+        """
+    )
+
+    result = pytester.runpytest_subprocess("--forked", f"--forked-jobs={jobs}", timeout=60)
+
+    result.assert_outcomes(passed=6)

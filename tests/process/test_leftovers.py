@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from watching import HANG_SECONDS, fork
 
-from pytest_procrastinate.process import leftovers, unpatched
+from pytest_procrastinate.process import pidfds, unpatched
 from pytest_procrastinate.process.leftovers import (
     Leftover,
     Outcome,
@@ -363,7 +363,7 @@ def test_where_python_knows_no_pidfds_the_kernel_is_asked(ready, monkeypatch):
 
     assert end_now(held(pid)) == {pid: Outcome.TERMINATED}
     with pytest.raises(ProcessLookupError):
-        leftovers._pidfd_open(1 << 22)
+        pidfds.open_pidfd(1 << 22)
 
 
 def answering_cat(*arguments: bytes) -> subprocess.Popen[bytes]:

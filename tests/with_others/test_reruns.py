@@ -62,6 +62,30 @@ def test_second_time():
     assert result.ret == 7
 
 
+@pytest.mark.parametrize("deed", ["os.abort()", "assert 0", "pass"])
+def test_subtests_count_of_the_last_run_only(pytester, deed):
+    module = pytest.importorskip("pytest_rerunfailures")
+    if not hasattr(module, "_remove_failed_subtest_reports_from_stats"):
+        pytest.skip("before 16.6 it counts those of each run")
+    pytester.makepyfile(
+        CRASHES.replace("os.abort()", deed)
+        + """
+def test_second_time(subtests):
+    for number in range(3):
+        with subtests.test(number=number):
+            assert number != 1 or pathlib.Path("runs").exists()
+    crash_until(2)
+"""
+    )
+
+    result = pytester.runpytest_subprocess(
+        *("--forked", "-p", "no:flaky", "--reruns=1"), timeout=60
+    )
+
+    result.stdout.fnmatch_lines(["*= 1 passed, 1 rerun in *"])
+    assert result.ret == 0
+
+
 def test_flaky_runs_a_crashed_test_again_and_says_so(pytester):
     pytest.importorskip("flaky")
     pytester.makepyfile(
