@@ -191,10 +191,14 @@ class Servers:
     def set_going(self) -> None:
         """Have fork servers go on that a test has stopped: nobody else would notice.
 
-        Narrower ones are known as the parents of tests: one that is stopped has not reaped who did it.
+        Narrower ones are known as the parents of tests: one that is stopped has not reaped who did it,
+        and has perhaps not told of it either.
         """
         for child in self._manager.children.values():
-            set_going(child.pid if isinstance(child.result, RemoteForker) else child.parent_pid)
+            if isinstance(child.result, RemoteForker):
+                set_going(child.pid)
+            elif isinstance(child.result, Attempt):
+                set_going(child.parent_pid or parent_of(child.result.files.page.child_pid()))
 
     def start(self) -> RemoteForker:
         """Start a server.

@@ -132,3 +132,35 @@ def test_stops_it_before_it_leaves(narrow): {stop}
     result = pytester.runpytest_subprocess(*OPTIONS, timeout=TIMEOUT_SECONDS)
 
     result.assert_outcomes(passed=4)
+
+
+def test_a_server_that_is_stopped_before_it_has_told_of_its_child_goes_on(pytester):
+    pytester.makepyfile(
+        """
+        import os, pytest, signal
+
+        stops = []
+
+        def stop():
+            while stops and not os.path.exists("ran"):
+                pass
+            if stops:
+                os.kill(os.getpid(), stops.pop())
+
+        os.register_at_fork(after_in_parent=stop, after_in_child=stops.clear)
+
+        @pytest.fixture(scope="session")
+        def broad(): return []
+
+        @pytest.fixture(scope="module")
+        def narrow(broad): stops.append(signal.SIGSTOP)
+
+        def test_first(broad): pass
+        def test_it(narrow): open("ran", "w").close()
+        def test_last(narrow): pass
+        """
+    )
+
+    result = pytester.runpytest_subprocess(*OPTIONS, timeout=TIMEOUT_SECONDS)
+
+    result.assert_outcomes(passed=3)
