@@ -52,8 +52,8 @@ def _encode_report(config: pytest.Config, arguments: Arguments) -> object:
         strokes = paint(report.longrepr)
         if isinstance(strokes, list):
             data["longrepr"] = None
-    if report.when == "call":
-        data["$failed_subtests"] = failed_subtests(config, report)
+    if report.when == "call" and (count := failed_subtests(config, report)):
+        data["$failed_subtests"] = count
     if data.get("user_properties"):
         data["user_properties"] = [portable_property(pair) for pair in data["user_properties"]]
     return data, strokes
@@ -82,13 +82,13 @@ def _decode_report(config: pytest.Config, payload: Any) -> Arguments:
     data = {**sent_data}  # pytest takes it apart; it is read again where the report changes
     context = data.get("_subtest.context")
     sent = dict(context) if isinstance(context, dict) else None
-    count = data.pop("$failed_subtests", None)
+    count = data.pop("$failed_subtests", 0)
     report = config.hook.pytest_report_from_serializable(config=config, data=data)
     if report is None:  # -p no:reports
         report = report_from_data(data)
     if report is None:
         raise ValueError("it is no report that any plugin knows")
-    if count is not None:  # none, too: there may have been some in a run before
+    if report.when == "call":
         note_failed_subtests(config, report, count)
     if isinstance(strokes, list):
         report.longrepr = Painted(strokes)

@@ -21,6 +21,7 @@ from pytest_procrastinate.child.telling import PhaseMarker
 from pytest_procrastinate.options import RUN_SETTINGS, SETTINGS, Settings, Timeout
 from pytest_procrastinate.process.cleanup import (
     SignalState,
+    ignore_interrupts,
     ignore_terminal_output_stops,
     reset_signals,
 )
@@ -87,8 +88,7 @@ class TimedPhases(PhaseMarker):
     def end(self) -> None:
         """Be deaf to Ctrl-C from here on: the test is over, and what it has told must arrive."""
         self._is_over = True
-        # A handler: what is started from here on would inherit SIG_IGN.
-        signal.signal(signal.SIGINT, lambda signum, frame: None)
+        ignore_interrupts()
 
     def things_left(self) -> tuple[list[str], list[str]] | None:
         """Return what the test left in its process; None if nothing."""

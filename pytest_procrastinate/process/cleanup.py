@@ -23,6 +23,7 @@ HIGH_DESCRIPTOR = 500
 were it a low one that a test closed and reused, the stack would go into the
 test's file."""
 
+_INTERRUPT = int(signal.SIGINT)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -68,6 +69,15 @@ def ignore_terminal_output_stops() -> None:
     SIGTTOU would stop it for ever in tcsetattr(3).
     """
     _signal.signal(signal.SIGTTOU, int(signal.SIG_IGN))
+
+
+def ignore_interrupts() -> None:
+    """Have Ctrl-C do nothing in this process; what it starts is interrupted as ever."""
+    _signal.signal(_INTERRUPT, _do_nothing)
+
+
+def _do_nothing(signum: int, frame: FrameType | None) -> None:
+    """Handle a signal: unlike SIG_IGN, that is not inherited."""
 
 
 def ignores_terminal_output_stops(pid: int) -> bool:

@@ -132,10 +132,11 @@ def failed_subtests(config: pytest.Config, report: Any) -> int:
 
 
 def note_failed_subtests(config: pytest.Config, report: Any, count: int) -> None:
-    """Have a test's report judged by so many failed subtests, as it is told."""
+    """Have a test's report judged by so many failed subtests, as it is told; also by none after some."""
     counts = _failed_subtests(config)
-    if counts is not None:
-        counts[getattr(report, "id", report.nodeid)] = count
+    name = getattr(report, "id", report.nodeid)
+    if counts is not None and (count or name in counts):
+        counts[name] = count
 
 
 def _failed_subtests(config: pytest.Config) -> Any:
