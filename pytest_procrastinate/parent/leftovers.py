@@ -165,7 +165,8 @@ class Leftovers:
             self.take_back()
 
     def _leave_to_others(self) -> None:
-        self._others_since = self._read(), _now()
+        if self._children != -1:
+            self._others_since = self._read(), _now()
 
     def take_back(self) -> None:
         """Take the children that have appeared since others came to work for theirs."""

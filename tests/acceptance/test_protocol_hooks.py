@@ -203,3 +203,28 @@ def test_error_in_a_protocol_hook_is_an_internal_error_in_both(pytester):
     assert one.status == other.status == pytest.ExitCode.INTERNAL_ERROR
     assert other.outcomes("test_two") == []
     other.result.stdout.fnmatch_lines(["INTERNALERROR> *a broken conftest*"])
+
+
+def test_a_plugin_that_serializes_reports_itself_is_asked(pytester):
+    pytester.makeconftest(
+        """
+        import pytest
+
+        def pytest_report_to_serializable(report):
+            if isinstance(report, pytest.TestReport):
+                return {**report._to_json(), "$report_type": "Mine", "by": "me"}
+
+        def pytest_report_from_serializable(data):
+            if data.pop("$report_type", "") == "Mine":
+                return pytest.TestReport._from_json(data)
+
+        def pytest_runtest_logreport(report):
+            print("told by", report.by)
+        """
+    )
+    pytester.makepyfile("def test_it(): pass")
+
+    result = pytester.runpytest_subprocess("--forked", "-s")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*told by me"] * 3)

@@ -393,28 +393,3 @@ def test_a_warning_beside_a_module_that_loads_what_is_asked_of_it_is_told(pytest
     )
 
     compare(pytester)
-
-
-def test_a_plugin_that_serializes_reports_itself_is_asked(pytester):
-    pytester.makeconftest(
-        """
-        import pytest
-
-        def pytest_report_to_serializable(report):
-            if isinstance(report, pytest.TestReport):
-                return {**report._to_json(), "$report_type": "Mine", "by": "me"}
-
-        def pytest_report_from_serializable(data):
-            if data.pop("$report_type", "") == "Mine":
-                return pytest.TestReport._from_json(data)
-
-        def pytest_runtest_logreport(report):
-            print("told by", report.by)
-        """
-    )
-    pytester.makepyfile("def test_it(): pass")
-
-    result = pytester.runpytest_subprocess("--forked", "-s")
-
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*told by me"] * 3)
