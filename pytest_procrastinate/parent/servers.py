@@ -192,13 +192,16 @@ class Servers:
         """Have fork servers go on that a test has stopped: nobody else would notice.
 
         Narrower ones are known as the parents of tests: one that is stopped has not reaped who did it,
-        and has perhaps not told of it either.
+        and has perhaps not told of it either. Or as who is at work for a test, and not its child.
         """
         for child in self._manager.children.values():
             if isinstance(child.result, RemoteForker):
-                set_going(child.pid)
+                _set_going(child.pid)
             elif isinstance(child.result, Attempt):
-                set_going(child.parent_pid or parent_of(child.result.files.page.child_pid()))
+                at_work = child.result.files.page.pid()
+                _set_going(child.parent_pid or parent_of(at_work))
+                if at_work != child.pid:
+                    _set_going(at_work)
 
     def start(self) -> RemoteForker:
         """Start a server.
@@ -294,7 +297,7 @@ class Servers:
         return pid
 
 
-def set_going(server: int | None) -> None:
+def _set_going(server: int | None) -> None:
     """Have a process go on that is a fork server, if it is stopped."""
     if server and is_stopped(server) and descends_from_here(server):
         with contextlib.suppress(ProcessLookupError):

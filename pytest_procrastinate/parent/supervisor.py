@@ -29,7 +29,7 @@ from pytest_procrastinate.options import RUN_SETTINGS, SETTINGS, Settings, Timeo
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.foreground import Terminal
 from pytest_procrastinate.parent.live_line import LiveLine
-from pytest_procrastinate.parent.servers import Servers, set_going
+from pytest_procrastinate.parent.servers import Servers
 from pytest_procrastinate.parent.terminal import say
 from pytest_procrastinate.process.child import (
     ChildProcess,
@@ -365,9 +365,6 @@ class Supervisor:
         """See to processes that are stopped: nobody but us would notice (SIGCHLD apart)."""
         attempt, child = watch.attempt, watch.attempt.child
         self._servers.set_going()
-        at_work = attempt.files.page.pid()
-        if child is None or at_work != child.pid:  # a fork server
-            set_going(at_work)
         if child is None or not _runs(child) or not is_stopped(child.pid):
             watch.stopped_at = None
         elif self._terminal.is_held_by(child.pid):

@@ -238,11 +238,12 @@ def end(
     Those that are children of this process (it adopted them) are reaped, each
     by its own pid: give it nobody whom somebody else waits for.
 
+    Where descriptors are short, some are only ended when others have been; or not at all, with none.
+
     :param settle_seconds: For those that are on their way out already.
     :param grace_seconds: Between SIGTERM and SIGKILL; 0: SIGKILL at once.
     :param look_again: Returns leftovers anew, those known already too: who ends
         leaves its children to be adopted here. Usually asks :func:`adopted`.
-    Where descriptors are short, some are only ended when others have been; or not at all, with none.
     """
     processes = list(processes)
     with contextlib.closing(_Wanted()) as wanted:
