@@ -160,6 +160,11 @@ def is_set_up(definition: Any, parameter: object) -> bool:
     return bool(key is result[1])
 
 
+def has_failed(definition: Any) -> bool:
+    """Whether a fixture's set-up has failed: it fails again for each test (``cached_result``)."""
+    return definition.cached_result is not None and definition.cached_result[2] is not None
+
+
 class _Asked:
     """As much of a request as ``FixtureDef.cache_key`` looks at."""
 

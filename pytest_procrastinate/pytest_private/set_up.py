@@ -17,6 +17,7 @@ from _pytest.warnings import catch_warnings_for_item
 from pytest_procrastinate.pytest_private.fixtures import (
     _fixture_definitions,
     fixtures_of,
+    has_failed,
     scope_of,
     with_all_asked_for,
 )
@@ -241,7 +242,7 @@ def repeat_registrations(item: pytest.Item) -> None:
     for definition in dict.fromkeys(itertools.chain(*used)):
         if definition not in registered:
             _register_again(item, stack, definition)
-            if definition.cached_result is not None and definition.cached_result[2] is not None:
+            if has_failed(definition):
                 return
 
 
