@@ -361,7 +361,8 @@ class Server:
                 self.prepared.marker.begin(program.item, program.files)
             self.prepared.call_hook("pytest_forked_leaving_scopes", program.item)
             self.session.testsfailed = leaving.failed
-            told += leave_scopes(self.prepared, program.item, nextitem)
+            shown = program.files.page.live_log()
+            told += leave_scopes(self.prepared, program.item, nextitem, shown)
             end_stray_fork(self.pid)
             self.let_go()
             leave_item(self.session, program.item)

@@ -22,6 +22,7 @@ from pytest_procrastinate.pytest_private.fixtures import (
     with_all_asked_for,
 )
 from pytest_procrastinate.pytest_private.hooks import OUTCOMES, _is_pytests_own
+from pytest_procrastinate.pytest_private.output import live_log_going_on
 
 ENDS_WITH_LAST_USE = hasattr(pytest.FixtureRequest, "_schedule_finalizers")  # 8.0
 
@@ -328,6 +329,7 @@ def tear_down_scopes(
     nextitem: pytest.Item | None,
     record_warning: Callable[[dict[str, Any]], None] | None = None,
     marker: object = None,
+    live_log: int = 0,
 ) -> pytest.TestReport:
     """Tear down the scopes that end with ``item``, as the end of its teardown; return the report.
 
@@ -335,6 +337,7 @@ def tear_down_scopes(
 
     :param record_warning: Called with the arguments of ``pytest_warning_recorded``, in place of it.
     :param marker: A plugin of ours whose implementation runs as well.
+    :param live_log: What was shown of the test's own teardown (:func:`.live_log_shown`).
     """
     config = item.config
     manager = config.pluginmanager
@@ -354,6 +357,7 @@ def tear_down_scopes(
     with (
         contextlib.contextmanager(assertion.pytest_runtest_protocol)(item),  # explains assertions
         _catch_warnings(config, ihook, when="runtest", item=item),
+        live_log_going_on(config, live_log),
     ):
         call = pytest.CallInfo.from_call(
             functools.partial(tear_down, item=item, nextitem=nextitem),
