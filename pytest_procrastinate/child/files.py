@@ -27,6 +27,7 @@ _DEBUGGER_AT, _DEBUGGER = 34, 0xDB  # a byte: a person is at work in the child, 
 _SERVES_AT = 35  # a byte: who is at work is a fork server
 _PID_AT = 36  # four bytes: who is at work
 _ASKED_TURN_AT = 40  # four bytes: which of a child's tests is meant, the first is 1
+_LIVE_LOG_AT = 44  # a byte: what live logs have shown of the test
 _NOTE_AT, _NOTE_BYTES = 64, 448
 _FRAMES_AT = _NOTE_AT + _NOTE_BYTES
 
@@ -134,6 +135,15 @@ class Page:
     def debugger_is_open(self) -> bool:
         """Whether a person is at work in the child."""
         return self._memory[_DEBUGGER_AT] == _DEBUGGER and self._memory[0] < len(PHASES)
+
+    def note_live_log(self, shown: int) -> None:
+        """Note what live logs have shown of the test, with its teardown: its scopes' logs follow."""
+        if self.is_ours():
+            self._memory[_LIVE_LOG_AT] = shown
+
+    def live_log(self) -> int:
+        """Return what was noted, 0 for nothing."""
+        return self._memory[_LIVE_LOG_AT]
 
     def note_pid(self, *, serves: bool = False) -> None:
         """Note that this process is at work for the test; a fork server, or the test's own child."""

@@ -257,11 +257,17 @@ class ChildProgram(NamedTuple):
         self.prepared.teller.tell("leaves", all_scopes)
 
 
-def leave_scopes(prepared: Prepared, item: pytest.Item, nextitem: pytest.Item | None) -> bytes:
-    """Tear down what an item is within and the next is not; return the frames of what is told."""
+def leave_scopes(
+    prepared: Prepared, item: pytest.Item, nextitem: pytest.Item | None, live_log: int = 0
+) -> bytes:
+    """Tear down what an item is within and the next is not; return the frames of what is told.
+
+    :param live_log: What live logs have shown of it.
+    """
     with prepared.teller.collecting() as frames:
         try:
-            report = tear_down_scopes(item, nextitem, marker=prepared.marker)
+            marker = prepared.marker
+            report = tear_down_scopes(item, nextitem, marker=marker, live_log=live_log)
             tell_stop(prepared)
             # Whether it is one failure too many is known where it is merged with the test's own.
             plugins = item.config.pluginmanager

@@ -28,7 +28,7 @@ from pytest_procrastinate.process.cleanup import (
 from pytest_procrastinate.process.limits import Limits, MemoryLimit
 from pytest_procrastinate.process.own_pid import own_pid
 from pytest_procrastinate.process.unpatched import os
-from pytest_procrastinate.pytest_private import forget_caught
+from pytest_procrastinate.pytest_private import forget_caught, live_log_shown
 from pytest_procrastinate.quantities import write_duration
 
 # Real-time signals from the upper end, which neither glibc nor a runtime takes for itself.
@@ -159,6 +159,8 @@ class TimedPhases(PhaseMarker):
                 self._memory.lift()  # pytest makes a report of it, and that has to be told
             if self._raised_in == phase:
                 self._keep_stacks(phase)
+            if phase == "teardown" and self._item is not None:
+                self.page.note_live_log(live_log_shown(self._item.config))
         asked = self._in_own_child and not self._fired and self.page.asked()
         if asked in (TIMEOUT, SESSION_TIMEOUT):
             # It ended before the signal came: that for the stacks has cut a wait of its own short.

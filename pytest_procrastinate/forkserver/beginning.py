@@ -131,13 +131,19 @@ class Beginning:
         """Fork here, once all is set up that can be shared."""
         if self._begun is None:
             return
-        while missing := self._server.sharing.missing_beside(item):
+        while missing := self._missing_beside(self._begun.program):
             set_up_now(item, missing[0])
-            if self._server.sharing.missing_beside(item) == missing:
+            if self._missing_beside(self._begun.program) == missing:
                 break
         for definition in self._server.sharing.to_end_first(item):
             definition.finish(item._request)  # type: ignore[attr-defined]
         self._split_for_test(item)
+
+    def _missing_beside(self, program: ChildProgram) -> list[Any]:
+        """Return what is still to be set up: once for an item, though a parameter differ from itself."""
+        missing = self._server.sharing.missing_beside(program.item)
+        done = {each for each, (index, _) in self._set_up.items() if index == program.position}
+        return [each for each in missing if each not in done or each.cached_result is None]
 
     def _split_for_test(self, item: pytest.Item) -> None:
         """Fork here: the child goes on, the server unwinds the protocol and lets go of the item."""

@@ -80,24 +80,23 @@ class Narrower:
         finally:
             os.close(order.descriptors[0])
 
-    def leave(
-        self, index: int, next_index: int | None, program: ChildProgram, *, stops: bool
-    ) -> None:
-        """Have it leave the scopes that ended with a test, and the run as well if it stops."""
+    def leave(self, index: int, order: tuple[object, ...]) -> None:
+        """Have it leave the scopes that ended with a test, as its owner was ordered to."""
         self.leaving.add(index)
-        self.forker.order(("leave", index, next_index, program.number, stops))
+        self.forker.order(("leave", *order))
 
     def running(self) -> list[int]:
         """Return the indices of the tests that it has, or has been told to fork."""
         return [order.message[0] for order in self._orders.values()]  # type: ignore[index]
 
-    def dismiss(self, last_told: int | None = None) -> None:
+    def dismiss(self, last_told: int | None = None, failed: int = 0) -> None:
         """Let it go: it tears down what is still set up there, if the run ends early.
 
         :param last_told: The last test that is told, if the run ends.
+        :param failed: How many have failed by then.
         """
         if last_told is not None:
-            self.forker.order(("ends", last_told))
+            self.forker.order(("ends", last_told, failed))
         self._manager.hang_up(self.server)
 
     def _note(self, child: ChildProcess, order: Order) -> None:

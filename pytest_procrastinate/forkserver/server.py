@@ -8,7 +8,7 @@ where the test's own set-up begins: the child goes on as if nothing had happened
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -54,6 +54,18 @@ class Way(enum.Enum):
     BEGIN = 4  # begun here: something that it shares is missing, or it may be skipped
 
 
+class Leaving(NamedTuple):
+    """Scopes to be left.
+
+    :ivar next_index: The item that is told next, for which they stay; None: no scope stays.
+    :ivar failed: How many failures a plain run would know of.
+    """
+
+    program: ChildProgram
+    next_index: int | None
+    failed: int
+
+
 class Server:
     """A fork server, in its own process."""
 
@@ -71,7 +83,7 @@ class Server:
         self.sharing = sharing
         self._programs = Programs(prepared, items, sharing)
         self._running: dict[int, int] = {}
-        self._leaving: dict[int, tuple[ChildProgram, pytest.Item | None, int | None]] = {}
+        self._leaving: dict[int, Leaving] = {}
         self._passed, self._ends = -1, False
         self._last_told: int | None = None
         self.machinery = Machinery(self.session.config, self)
@@ -102,7 +114,7 @@ class Server:
                 self._take_up(*turn, way)
                 self._pass_on()
         for narrower in self.narrowers:
-            narrower.dismiss(self._last_told)
+            narrower.dismiss(self._last_told, self.session.testsfailed)
         end_children(self.manager, [narrower.server for narrower in self.narrowers])
         self.manager.shutdown()
         if self._last_told is not None:
@@ -199,15 +211,22 @@ class Server:
 
     def _obey(self, order: object) -> None:
         match order:
-            case ("leave", int(index), (int() | None) as next_index, int(number), bool(stops)):
+            case (
+                "leave",
+                int(index),
+                (int() | None) as next_index,
+                int(number),
+                int(failed),
+                bool(stops),
+            ):
                 program = self._programs.of_leaving(index, next_index, number)
-                self._leaving[index] = program, program.nextitem, next_index
+                self._leaving[index] = Leaving(program, next_index, failed)
                 if stops:
                     if not self._ends:
                         self._ends, self._last_told = True, index
                     self._turns.forget()
-            case ("ends", int(last_told)):
-                self._last_told = last_told
+            case ("ends", int(last_told), int(failed)):
+                self._last_told, self.session.testsfailed = last_told, failed
             case ("tracebacks",):
                 for narrower in self.narrowers:
                     narrower.forker.order(order)
@@ -295,7 +314,7 @@ class Server:
 
     def _narrower_left(self, narrower: Narrower, index: int, frames: bytes, died: object) -> None:
         """Go on leaving, now that a narrower server has left its scopes."""
-        if self._leaving[index][2] in narrower.tests:
+        if self._leaving[index].next_index in narrower.tests:
             del self._leaving[index]  # only scopes below its own have ended
             self.service.tell(("left", index, frames, died))
         else:
@@ -317,11 +336,13 @@ class Server:
 
         Once no test runs any more that may use them: False as long as one does.
         """
-        program, nextitem, next_index = self._leaving[index]
+        leaving = self._leaving[index]
+        program, nextitem = leaving.program, leaving.program.nextitem
         narrower = self._narrower_for(program)
         if narrower is not None and index not in self._left_below:  # else it began after the test
             if index not in narrower.leaving:
-                narrower.leave(index, next_index, program, stops=self._ends)
+                order = index, leaving.next_index, program.number, leaving.failed, self._ends
+                narrower.leave(index, order)
             return False
         if self._runs_before(index + 1):
             return False
@@ -339,7 +360,9 @@ class Server:
                 program.files.page.begin(turn=0)
                 self.prepared.marker.begin(program.item, program.files)
             self.prepared.call_hook("pytest_forked_leaving_scopes", program.item)
-            told += leave_scopes(self.prepared, program.item, nextitem)
+            self.session.testsfailed = leaving.failed
+            shown = program.files.page.live_log()
+            told += leave_scopes(self.prepared, program.item, nextitem, shown)
             end_stray_fork(self.pid)
             self.let_go()
             leave_item(self.session, program.item)

@@ -13,6 +13,7 @@ from pytest_procrastinate.pytest_private import (
     asks_as_it_runs,
     ends_with_inner_class,
     fixtures_of,
+    has_failed,
     is_set_up,
     needs_set_up,
     scope_of,
@@ -81,8 +82,11 @@ class Sharing:
                 if definition.cached_result is not None and not is_set_up(definition, parameter):
                     return False  # set up here for others with another scope: it ends first
                 continue
-            if self.is_shared(item, definition) and not is_set_up(definition, parameter):
-                return False
+            if self.is_shared(item, definition):
+                if not is_set_up(definition, parameter):
+                    return False
+                if has_failed(definition):
+                    return True  # pytest sets up no more
         return True
 
     def is_shared(self, item: pytest.Item, definition: Any) -> bool:
@@ -93,11 +97,14 @@ class Sharing:
 
     def missing_beside(self, item: pytest.Item) -> list[Any]:
         """Return which fixtures are still to be set up here where a fixture is not shared."""
-        return [
-            definition
-            for _, definition, parameter in fixtures_of(item)
-            if self.is_shared(item, definition) and not is_set_up(definition, parameter)
-        ]
+        missing = []
+        for _, definition, parameter in fixtures_of(item):
+            if self.is_shared(item, definition):
+                if not is_set_up(definition, parameter):
+                    missing.append(definition)
+                elif has_failed(definition):
+                    break  # pytest sets up no more
+        return missing
 
     def to_end_first(self, item: pytest.Item) -> list[Any]:
         """Return the fixtures that are set up for others, and that an item has with another scope."""

@@ -15,10 +15,12 @@ import pytest
 from pytest_procrastinate.child.run import GATE
 from pytest_procrastinate.child.streams import c_flusher, flush_output
 from pytest_procrastinate.forkserver.task import ForkServer
+from pytest_procrastinate.messages import last_teardown
 from pytest_procrastinate.options import SETTINGS, THREADS
 from pytest_procrastinate.parent.attempt import Attempt
 from pytest_procrastinate.parent.replay import replay
 from pytest_procrastinate.parent.terminal import say
+from pytest_procrastinate.parent.told import REPORT
 from pytest_procrastinate.portable import unpack_all
 from pytest_procrastinate.process.child import (
     ChildProcess,
@@ -153,7 +155,8 @@ class Servers:
         if self._forker is None or attempt.number not in self._known_files:
             return False
         self._leaving[index] = attempt, self._forker
-        self._forker.order(("leave", index, next_index, attempt.number, stops))
+        failed = self._session.testsfailed + _failures_to_tell(attempt)
+        self._forker.order(("leave", index, next_index, attempt.number, failed, stops))
         return True
 
     def server(self) -> ChildProcess | None:
@@ -164,7 +167,7 @@ class Servers:
         """Let the server go: it leaves when its channel ends."""
         if self._forker is not None and self._forker.server is not None:
             if self.last_told >= 0:
-                self._forker.order(("ends", self.last_told))
+                self._forker.order(("ends", self.last_told, self._session.testsfailed))
             self._manager.hang_up(self._forker.server)
         self._forker = None
 
@@ -295,6 +298,20 @@ class Servers:
         if (pid := _orphan(child)) is not None:
             os.kill(pid, signal.SIGKILL)  # it may have looked right before we hung up
         return pid
+
+
+def _failures_to_tell(attempt: Attempt) -> int:
+    """Count the failures of a test that are still to be told, but for that of its teardown.
+
+    A crash is one, whatever is expected of it.
+    """
+    messages = attempt.told.messages
+    end = last_teardown(messages)
+    reports = [
+        payload[0] for name, payload in messages[: end if end >= 0 else None] if name == REPORT
+    ]
+    failed = [report for report in reports if report.get("outcome") == "failed"]
+    return sum("wasxfail" not in report for report in failed) + (not attempt.done)
 
 
 def _set_going(server: int | None) -> None:

@@ -131,7 +131,8 @@ class Telling:
 
         with self._leftovers.others_at_work():
             try:
-                report = leave(functools.partial(keep, WARNING))
+                shown = attempt.files.page.live_log()
+                report = leave(functools.partial(keep, WARNING), live_log=shown)
                 keep("pytest_runtest_logreport", {"report": report})
             except (pytest.exit.Exception, KeyboardInterrupt) as error:
                 messages.append(("raised", told_exception(error)))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from types import CodeType
 from typing import Any
 
 import pytest
 from _pytest.doctest import DoctestItem
-from _pytest.fixtures import FixtureManager
+from _pytest.fixtures import FixtureDef, FixtureManager
 
 from pytest_procrastinate.pytest_private.hooks import OUTCOMES
 
 NO_PARAMETER = object()
 TAKES_NODEID = "nodeid" in FixtureManager.getfixturedefs.__code__.co_varnames  # 8.0
+COMPARES_BY_IDENTITY = "cache_hit" not in FixtureDef.execute.__code__.co_varnames  # up to 8.2
 
 
 def forget_result(definition: Any) -> None:
@@ -145,18 +147,22 @@ def needs_fixture(item: pytest.Item, name: str, nodeid: str, index: str) -> bool
 def is_set_up(definition: Any, parameter: object) -> bool:
     """Whether a fixture is set up, with this parameter.
 
-    ``FixtureDef.cached_result`` and ``cache_key``; 8.0 compares by ``is``, later ones by ``==``.
+    ``FixtureDef.cached_result`` and ``cache_key``; up to 8.2 compared by ``is``, from 8.3 by
+    ``==``, with which a value may differ from itself (``nan``).
     """
     result = definition.cached_result
     if result is None:
         return False
     key = definition.cache_key(_Asked(parameter))
-    if result[1] is key:
-        return True
-    try:
-        return bool(result[1] == key)
-    except (ValueError, RuntimeError):
-        return False
+    if not COMPARES_BY_IDENTITY:
+        with contextlib.suppress(ValueError, RuntimeError):
+            return bool(key == result[1])
+    return bool(key is result[1])
+
+
+def has_failed(definition: Any) -> bool:
+    """Whether a fixture's set-up has failed: it fails again for each test (``cached_result``)."""
+    return definition.cached_result is not None and definition.cached_result[2] is not None
 
 
 class _Asked:

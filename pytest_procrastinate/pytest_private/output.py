@@ -195,6 +195,41 @@ def is_live(config: pytest.Config) -> bool:
     )
 
 
+_SHOWN = ("_first_record_emitted", "_section_name_shown", "_test_outcome_written")
+
+
+def _live_log_handler(config: pytest.Config) -> Any:
+    """``LoggingPlugin.log_cli_handler``, None where there are no live logs."""
+    handler = getattr(config.pluginmanager.get_plugin("logging-plugin"), "log_cli_handler", None)
+    return handler if all(hasattr(handler, name) for name in _SHOWN) else None
+
+
+def live_log_shown(config: pytest.Config) -> int:
+    """Return what live logs have shown of a test, for who goes on with its teardown."""
+    handler = _live_log_handler(config)
+    return sum(bool(getattr(handler, name, False)) << bit for bit, name in enumerate(_SHOWN))
+
+
+@contextlib.contextmanager
+def live_log_going_on(config: pytest.Config, shown: int) -> Iterator[None]:
+    """Have live logs go on in a teardown of which that was shown in another process.
+
+    ``set_when`` is shadowed: it would begin another phase.
+    """
+    handler = _live_log_handler(config)
+    if handler is None:
+        yield
+        return
+    handler.set_when("teardown")
+    for bit, name in enumerate(_SHOWN):
+        setattr(handler, name, bool(shown >> bit & 1))
+    handler.set_when = lambda when: None
+    try:
+        yield
+    finally:
+        del handler.set_when
+
+
 def may_write_to_terminal(config: pytest.Config) -> bool:
     """Whether a test, its debugger or its watchdog may write to the terminal without our knowing.
 

@@ -17,10 +17,12 @@ from _pytest.warnings import catch_warnings_for_item
 from pytest_procrastinate.pytest_private.fixtures import (
     _fixture_definitions,
     fixtures_of,
+    has_failed,
     scope_of,
     with_all_asked_for,
 )
 from pytest_procrastinate.pytest_private.hooks import OUTCOMES, _is_pytests_own
+from pytest_procrastinate.pytest_private.output import live_log_going_on
 
 ENDS_WITH_LAST_USE = hasattr(pytest.FixtureRequest, "_schedule_finalizers")  # 8.0
 
@@ -241,7 +243,7 @@ def repeat_registrations(item: pytest.Item) -> None:
     for definition in dict.fromkeys(itertools.chain(*used)):
         if definition not in registered:
             _register_again(item, stack, definition)
-            if definition.cached_result is not None and definition.cached_result[2] is not None:
+            if has_failed(definition):
                 return
 
 
@@ -327,6 +329,7 @@ def tear_down_scopes(
     nextitem: pytest.Item | None,
     record_warning: Callable[[dict[str, Any]], None] | None = None,
     marker: object = None,
+    live_log: int = 0,
 ) -> pytest.TestReport:
     """Tear down the scopes that end with ``item``, as the end of its teardown; return the report.
 
@@ -334,6 +337,7 @@ def tear_down_scopes(
 
     :param record_warning: Called with the arguments of ``pytest_warning_recorded``, in place of it.
     :param marker: A plugin of ours whose implementation runs as well.
+    :param live_log: What was shown of the test's own teardown (:func:`.live_log_shown`).
     """
     config = item.config
     manager = config.pluginmanager
@@ -353,6 +357,7 @@ def tear_down_scopes(
     with (
         contextlib.contextmanager(assertion.pytest_runtest_protocol)(item),  # explains assertions
         _catch_warnings(config, ihook, when="runtest", item=item),
+        live_log_going_on(config, live_log),
     ):
         call = pytest.CallInfo.from_call(
             functools.partial(tear_down, item=item, nextitem=nextitem),

@@ -121,3 +121,41 @@ def test_what_only_an_overridden_fixture_asks_for_is_shared(pytester):
 
     assert [words for _, *words in told.noted("up")] == [["deepest"], ["deep"]]
     assert [words for _, *words in told.noted("down")] == [["deep"], ["deepest"]]
+
+
+def test_what_comes_after_a_shared_fixture_that_fails_is_not_set_up(pytester):
+    """Nor where the item's own class begins before them: then they are set up ahead of it."""
+    pytester.makeconftest(
+        """
+        import noting, pytest
+
+        def pytest_pycollect_makeitem(collector, name, obj):
+            if name.startswith("test_own"):
+                return Own.from_parent(collector, name=name, callobj=obj)
+
+        class Own(pytest.Function):
+            def setup(self):
+                noting.note("set up", self.name)
+                super().setup()
+
+        @pytest.fixture(scope="session")
+        def first():
+            noting.note("first")
+            pytest.skip("first")
+
+        @pytest.fixture(scope="module")
+        def second():
+            noting.note("second")
+        """
+    )
+    pytester.makepyfile(
+        """
+        def test_own(first, second): pass
+        def test_own_again(first, second): pass
+        """
+    )
+
+    one, other = compare(pytester)
+
+    assert len(one.noted("first")) == len(other.noted("first")) == 1
+    assert one.noted("second") == other.noted("second") == []

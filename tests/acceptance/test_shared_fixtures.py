@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
-from comparing import compare, forked, loaded
+from comparing import compare, forked, loaded, plain
 
 needs_xdist = pytest.mark.skipif(
     importlib.util.find_spec("xdist") is None, reason="pytest-xdist is not installed"
@@ -301,3 +301,47 @@ def test_each_worker_of_xdist_sets_up_a_session_fixture_once(pytester):
     workers = sorted({worker for _, worker in told.noted("test")})
     assert sorted(worker for _, worker in told.noted("up")) == workers
     assert sorted(worker for _, worker in told.noted("down")) == workers
+
+
+@pytest.mark.parametrize(
+    "args",
+    [[], ["-x"], ["--maxfail=2"], ["--forked-jobs=2"], ["--forked-scope=class"]],
+    ids=" ".join,
+)
+def test_the_teardown_of_a_scope_knows_how_many_have_failed(pytester, args):
+    """As a fixture does that keeps its files where something has failed."""
+    pytester.makepyfile(
+        """
+        import noting, pytest
+
+        def counting(request):
+            yield
+            noting.note(request.scope, request.session.testsfailed)
+
+        session = pytest.fixture(scope="session")(counting)
+        module = pytest.fixture(scope="module")(counting)
+        of_class = pytest.fixture(scope="class")(counting)
+
+        @pytest.fixture
+        def fails_to_end():
+            yield
+            assert False
+
+        def test_passes(session): pass
+        def test_fails(module, session): assert False
+
+        class TestC:
+            def test_fails(self, of_class): assert False
+            @pytest.mark.xfail
+            def test_is_expected_to_fail(self): assert False
+            def test_fails_twice(self, fails_to_end): assert False
+
+        def test_passes_last(module, session): pass
+        """
+    )
+
+    told = forked(pytester, *args)
+
+    one = plain(pytester, *(arg for arg in args if "forked" not in arg))
+    assert one.notes
+    assert words(told) == words(one)

@@ -352,3 +352,26 @@ def test_is_pytests_own_failure_unless_a_plugin_is_at_work(pytester, file, is_ow
     raised.value.__traceback__ = raised.value.__traceback__.tb_next
 
     assert private.is_pytests_own_failure(raised.value, item) is is_own
+
+
+def test_live_log_going_on_shows_no_heading_again(pytester):
+    config = pytester.parseconfigure("-o", "log_cli=true")
+    handler = config.pluginmanager.get_plugin("logging-plugin").log_cli_handler
+    assert private.live_log_shown(config) == 0
+    handler._first_record_emitted = handler._section_name_shown = True
+    shown = private.live_log_shown(config)
+    handler.reset()
+    handler.set_when("start")
+
+    with private.live_log_going_on(config, shown):
+        handler.set_when("teardown")  # as pytest does
+
+        assert private.live_log_shown(config) == shown
+        assert handler._when == "teardown"
+    handler.set_when("finish")
+    assert handler._when == "finish"
+
+
+def test_live_log_going_on_does_nothing_without_live_logs(config):
+    with private.live_log_going_on(config, 1):
+        assert private.live_log_shown(config) == 0

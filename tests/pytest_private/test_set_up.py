@@ -99,6 +99,7 @@ def test_set_up_now_sets_up_ahead_of_its_turn(item, state, log, definitions, fai
 
     private.set_up_now(item, definitions["module"])
 
+    assert private.has_failed(definitions["session"]) is fails
     assert log == ([] if fails else ["up session", "up module"])
 
 
