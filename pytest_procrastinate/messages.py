@@ -83,9 +83,7 @@ def _decode_report(config: pytest.Config, payload: Any) -> Arguments:
     context = data.get("_subtest.context")
     sent = dict(context) if isinstance(context, dict) else None
     count = data.pop("$failed_subtests", 0)
-    report = config.hook.pytest_report_from_serializable(config=config, data=data)
-    if report is None:  # -p no:reports
-        report = report_from_data(data)
+    report = report_from_data(config, data)
     if report is None:
         raise ValueError("it is no report that any plugin knows")
     if report.when == "call":

@@ -109,6 +109,10 @@ class Server:
             self.manager.step()
             while self._leaving and self._leave(min(self._leaving)):
                 pass  # in order: a later one may end the scope that an earlier one is within
+            while (order := self._turns.first_given_up()) is not None:
+                self._turns.take(order)
+                self._lose(order)
+                self._pass_on()
             while (turn := self._turns.first_open()) and (way := self._way(turn[1])):
                 self._turns.take(turn[0])
                 self._take_up(*turn, way)
@@ -199,8 +203,7 @@ class Server:
         word = channel.wait()
         if len(word) != GATE.size:  # the pytest process has gone, or wants this test no more
             channel.close()
-            os.close(order.descriptors[0])
-            self.service.ended(order, Ending.lost(0))
+            self._lose(order)
             return
         if way is Way.BEGIN:
             self._passed = max(self._passed, program.position)
@@ -208,6 +211,10 @@ class Server:
         else:
             channel.close()
             self.fork(order, program if way is Way.FORK else program.set_up_fresh(), word)
+
+    def _lose(self, order: Order) -> None:
+        os.close(order.descriptors[0])
+        self.service.ended(order, Ending.lost(0))
 
     def _obey(self, order: object) -> None:
         match order:

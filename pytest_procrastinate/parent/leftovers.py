@@ -67,6 +67,8 @@ class Account:
         ]
         if counts:
             tests = f"{len(self.tests)} test{'' if len(self.tests) == 1 else 's'}"
+            if "" in self.tests:  # it cannot be told which, so not how many either
+                tests = "tests"
             left = " and ".join(counts)
             rows.append(f"forked: ended {left} left by {tests} (--forked-leaks=warn names them)")
         return rows

@@ -32,7 +32,7 @@ class Retries:
         self._may_have_room = False
         self._ended = 0
         self._refused_at: dict[pytest.Item, int] = {}
-        """How many children had ended when there was no room, and no child to make any."""
+        """How many children had ended when there was no room, and no child that runs to make any."""
         self._crashes: dict[pytest.Item, int] = {}
         self._lost: set[pytest.Item] = set()
         """Those that died as they began, perhaps of what another one has done to a process."""
@@ -61,23 +61,29 @@ class Retries:
         return "never"
 
     def _when_there_is_room(self, attempt: Attempt) -> Literal["now", "later", "never"]:
-        if self._others_make_room_for(attempt):
+        others = {each: child for each, child in self._attempts().items() if each is not attempt}
+        given_up = self._give_up(attempt, others)
+        if any(child.state is not State.NEW for child in others.values()):
             self._waiting.append(attempt)
             return "later"
+        # What is still to be forked may itself wait for this one: it makes no room.
         again = self._refused_at.get(attempt.item) != self._ended  # those that had it have ended
         self._refused_at[attempt.item] = self._ended
+        if again and given_up:  # one of them may have been forked meanwhile
+            self._waiting.append(attempt)
+            return "later"
         self._may_have_room = True  # those that wait for this one try again
         return "now" if again else "never"
 
-    def _others_make_room_for(self, attempt: Attempt) -> bool:
-        """Whether there are other children, to end by themselves or, before their turn, by our word."""
-        others = {each: child for each, child in self._attempts().items() if each is not attempt}
-        if not any(each.at_work for each in others):
-            for each, child in others.items():
-                if child.state is State.RUNNING and self._keys.get(each, -1) > self._keys[attempt]:
-                    each.given_up = True
-                    self._manager.hang_up(child)
-        return bool(others)
+    def _give_up(self, attempt: Attempt, others: dict[Attempt, ChildProcess]) -> bool:
+        """Have others make room that come later, where none ends by itself; whether any does."""
+        if any(each.at_work for each in others):
+            return False
+        later = [each for each in others if self._keys.get(each, -1) > self._keys[attempt]]
+        for each in later:
+            each.given_up = True
+            self._manager.hang_up(others[each])
+        return bool(later)
 
     def _attempts(self) -> dict[Attempt, ChildProcess]:
         children = self._manager.children.values()
@@ -99,9 +105,11 @@ class Retries:
 
     def ended(self, attempt: Attempt) -> None:
         """Note that a child has ended: there may be room now."""
-        if not attempt.refused:
+        if attempt.refused:
+            return
+        self._may_have_room = True
+        if not attempt.given_up or attempt.child is None or attempt.child.pid:
             self._ended += 1
-            self._may_have_room = True
 
     def to_make_now(self) -> list[Attempt]:
         """Return those that waited for room."""

@@ -100,9 +100,19 @@ def report_as_data(config: pytest.Config, report: Any) -> dict[str, Any]:
     return {**report._to_json(), "$report_type": "TestReport"}
 
 
-def report_from_data(data: dict[str, Any]) -> pytest.TestReport | None:
-    """Return the report of which :func:`report_as_data` was told (``TestReport._from_json``)."""
-    return pytest.TestReport._from_json(data)
+def report_from_data(config: pytest.Config, data: dict[str, Any]) -> pytest.TestReport | None:
+    """Return the report of which :func:`report_as_data` was told, None where no plugin knows it.
+
+    ``TestReport._from_json``; and unittest makes reports of subtests with ``-p no:subtests``, too.
+    """
+    if "_subtest.context" in data and not config.pluginmanager.hasplugin("subtests"):
+        from _pytest.subtests import SubtestReport
+
+        return SubtestReport._from_json(data)
+    report: pytest.TestReport | None = config.hook.pytest_report_from_serializable(
+        config=config, data=data
+    )
+    return pytest.TestReport._from_json(data) if report is None else report  # -p no:reports
 
 
 def place_of(error: BaseException) -> tuple[str, int]:

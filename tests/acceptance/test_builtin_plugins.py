@@ -300,3 +300,25 @@ def test_what_fixtures_write_by_the_terminal_reporter_is_in_lines_and_in_order(p
     )
 
     compare(pytester, *args)
+
+
+def test_subtests_of_unittest_are_told_without_pytests_plugin_for_subtests(pytester):
+    """It would make reports of them out of what the child sent, and out of nobody else's."""
+    pytester.makepyfile(
+        """
+        import unittest
+
+        class TestUnit(unittest.TestCase):
+            def test_it(self):
+                for number in range(3):
+                    with self.subTest(number=number):
+                        self.assertNotEqual(number, 1)
+        """
+    )
+
+    one = plain(pytester, "-p", "no:subtests")
+    other = forked(pytester, "-p", "no:subtests")
+
+    assert one.status == other.status == pytest.ExitCode.TESTS_FAILED
+    assert other.result.parseoutcomes() == one.result.parseoutcomes()
+    other.result.stdout.fnmatch_lines(["*AssertionError: 1 == 1"])

@@ -151,3 +151,31 @@ def test_what_a_plain_item_starts_is_no_leftover(run, options):
     result.assert_outcomes(passed=5)
     result.stdout.fnmatch_lines(["forked: ended 1 process left by 1 test *"])
     assert len(left) == 1
+
+
+def test_where_it_cannot_be_told_which_test_left_something_none_are_counted(run):
+    """Daemons that two tests fork at the same time name neither."""
+    result, left = run(
+        "--forked-jobs=2",
+        source="""
+        import os, pathlib, pytest, time
+
+        @pytest.mark.parametrize("number", [0, 1])
+        def test_leaves(number):
+            pathlib.Path(f"ready-{number}").touch()
+            wait_for_two("ready-*")
+            if os.fork() == 0:
+                os.setsid()
+                pathlib.Path(f"pid-{os.getpid()}").touch()
+                time.sleep(60)
+            wait_for_two("pid-*")
+
+        def wait_for_two(pattern):
+            while len(list(pathlib.Path().glob(pattern))) < 2:
+                pass
+        """,
+    )
+
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["forked: ended 2 processes left by tests (*"])
+    assert left == []

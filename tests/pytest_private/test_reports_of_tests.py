@@ -62,7 +62,7 @@ def test_a_report_comes_back_from_what_is_sent_of_it(pytestconfig):
     data = private.report_as_data(pytestconfig, report)
 
     assert data["$report_type"] == "TestReport"
-    same = private.report_from_data(data)
+    same = private.report_from_data(pytestconfig, data)
     assert same is not None
     assert (same.nodeid, same.outcome, same.longreprtext) == ("x", "failed", "its text")
 
