@@ -181,8 +181,9 @@ class Page:
 
     def _write(self) -> None:
         turn = self.turn % _TURNS
-        _HEAD.pack_into(
-            self._memory, 0, self._phase, turn, self._untold, self._began, self._phase_began
+        # Not by pack_into: that fills the place with zeros first, and the parent may read them.
+        self._memory[: _HEAD.size] = _HEAD.pack(
+            self._phase, turn, self._untold, self._began, self._phase_began
         )
 
 

@@ -155,7 +155,8 @@ class Attempt:
         if "pytest_runtest_logfinish" in names or "raised" in names:
             return True
         page = self.files.page
-        is_under_way = page.is_of(self.turn) and page.read()[0] != ""
+        phase, *_ = page.read()  # before it is asked whose phase: its child may go on meanwhile
+        is_under_way = phase != "" and page.is_of(self.turn)
         return self.settings.scope != "function" and not is_under_way
 
     def _end(self) -> None:

@@ -228,3 +228,31 @@ def test_a_plugin_that_serializes_reports_itself_is_asked(pytester):
 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*told by me"] * 3)
+
+
+def test_tests_of_a_unit_that_tell_nothing_are_over_when_their_child_goes_on(pytester):
+    """Their child may be in a phase of the next one by the time that their end is heard."""
+    pytester.makeconftest(
+        """
+        import pytest
+        from _pytest.runner import runtestprotocol
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_protocol(item, nextitem):
+            runtestprotocol(item, nextitem=nextitem, log=False)
+            return True
+        """
+    )
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("number", range(1000))
+        def test_it(number): pass
+        """
+    )
+
+    result = pytester.runpytest_subprocess("--forked", "--forked-scope=module")
+
+    assert result.ret == pytest.ExitCode.OK
+    result.assert_outcomes()
