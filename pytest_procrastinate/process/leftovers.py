@@ -37,6 +37,8 @@ process that forks faster than it can be killed is not followed for ever."""
 
 _DESCRIBED_CHARACTERS = 200
 
+_EXEC_SECONDS = 0.05  # for a process in the midst of exec to have its arguments
+
 # How multiprocessing starts one; its command line is all that tells it.
 _TRACKER = "multiprocessing.resource_tracker import main"
 
@@ -85,7 +87,11 @@ class Outcome(enum.Enum):
 
 def look_at(pid: int) -> Leftover | None:
     """Return what can be told of a process; None when there is none."""
-    stat = _stat(pid)
+    deadline = time.monotonic() + _EXEC_SECONDS
+    while (stat := _stat(pid)) is not None and _is_in_exec(stat[1]):
+        if time.monotonic() > deadline:
+            break
+        os.sched_yield()
     if stat is None:
         return None
     name, fields = stat
@@ -368,7 +374,12 @@ def _stat(pid: int) -> tuple[str, list[bytes]] | None:
 
 
 # Indices into those fields: the third of stat is the first here.
-_STATE, _GROUP, _STARTED = 0, 2, 19
+_STATE, _GROUP, _STARTED, _ARGUMENTS_END = 0, 2, 19, 46
+
+
+def _is_in_exec(fields: list[bytes]) -> bool:
+    """Whether a process has no arguments yet; or not for us to see, as those of another user."""
+    return fields[_STATE] not in (b"Z", b"X") and fields[_ARGUMENTS_END:][:1] == [b"0"]
 
 
 def _all_processes() -> list[int]:

@@ -41,8 +41,7 @@ def test_each_worker_sets_up_what_is_shared_once(pytester, monkeypatch, mode):
     ("leaks", "told"),
     [
         ("kill", ["forked: ended 4 processes left by 4 tests *"]),
-        # One that is found in the midst of exec has its name, and no arguments yet.
-        ("warn", [f"forked: test_it.py::test_leak?{i}? left process * (sleep*)" for i in "0123"]),
+        ("warn", [f"forked: test_it.py::test_leak?{i}? left process * (sleep 60)" for i in "0123"]),
     ],
 )
 def test_the_summary_tells_what_tests_in_workers_left_and_did_not_share(pytester, leaks, told):
